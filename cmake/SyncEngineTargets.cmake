@@ -1,0 +1,56 @@
+# Helpers of the top CMakeLists.txt: libraries and unit tests follow the folders, so that a new file needs no list.
+
+# Flags that every target shares.
+macro(sync_common_flags)
+    add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -fno-common)
+    add_compile_definitions(SYNC_ENGINE_VERSION="${SYNC_ENGINE_VERSION}")
+    if(WERROR)
+        add_compile_options(-Werror)
+    endif()
+    if(SANITIZE)
+        # The first finding ends the program, so that a test cannot pass over it.
+        add_compile_options(-fsanitize=${SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+        add_link_options(-fsanitize=${SANITIZE})
+    endif()
+endmacro()
+
+# sync_library(<name> <folder> [PUBLIC <libraries>...]): a static library of the folder's .cpp files except main.cpp; a
+# header-only or empty folder becomes an interface library. Sets <name>_SCOPE for further target_* calls.
+function(sync_library name folder)
+    cmake_parse_arguments(arg "" "" "PUBLIC" ${ARGN})
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp")
+    list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+    if(sources)
+        set(scope PUBLIC)
+        add_library(${name} STATIC ${sources})
+    else()
+        set(scope INTERFACE)
+        add_library(${name} INTERFACE)
+    endif()
+    target_include_directories(${name} ${scope} "${CMAKE_CURRENT_SOURCE_DIR}/src")
+    target_link_libraries(${name} ${scope} ${arg_PUBLIC})
+    set(${name}_SCOPE ${scope} PARENT_SCOPE)
+endfunction()
+
+# sync_unit_tests(<folder>): one program per *_test.cpp in <build>/unit, so that two files may use the same names; the other
+# .cpp files of the folder are shared helpers.
+function(sync_unit_tests folder)
+    file(GLOB tests CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp")
+    file(GLOB helpers CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp")
+    list(FILTER helpers EXCLUDE REGEX "_test\\.cpp$")
+    add_library(sync_unit_helpers INTERFACE)
+    if(helpers)
+        add_library(sync_unit_helper_objects STATIC ${helpers})
+        target_include_directories(sync_unit_helper_objects PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}/test")
+        target_link_libraries(sync_unit_helper_objects PUBLIC sync_executor_lib GTest::gtest)
+        target_link_libraries(sync_unit_helpers INTERFACE sync_unit_helper_objects)
+    endif()
+    foreach(test IN LISTS tests)
+        get_filename_component(name "${test}" NAME_WE)
+        add_executable(${name} "${test}")
+        set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/unit")
+        target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/test")
+        target_link_libraries(${name} PRIVATE sync_unit_helpers sync_executor_lib GTest::gtest_main)
+        add_test(NAME ${name} COMMAND ${name})
+    endforeach()
+endfunction()
