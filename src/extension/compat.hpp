@@ -1,0 +1,55 @@
+// The one place that knows how PostgreSQL 14 to 18 differ. Include after the C++ headers: it brings
+// postgres.h and fmgr.h, and no C++ header may follow it.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM >= 150000
+#include "common/pg_prng.h"
+#endif
+}
+
+#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
+#error "sync_engine supports PostgreSQL 14 to 18"
+#endif
+
+namespace sync_engine {
+
+// 64 random bits from the backend's own generator.
+inline std::uint64_t random_bits() {
+#if PG_VERSION_NUM >= 150000
+    return pg_prng_uint64(&pg_global_prng_state);
+#else
+    // random() yields 31 bits; the shifts overlap so that no bit is left out.
+    return static_cast<std::uint64_t>(random()) << 42 ^ static_cast<std::uint64_t>(random()) << 21 ^
+           static_cast<std::uint64_t>(random());
+#endif
+}
+
+inline void reserve_guc_prefix(const char* prefix) {
+#if PG_VERSION_NUM >= 150000
+    MarkGUCPrefixReserved(prefix);
+#else
+    EmitWarningsOnPlaceholders(prefix);
+#endif
+}
+
+// The elements of a text[]; NULL elements are reported in *nulls.
+inline void deconstruct_text_array(ArrayType* array, Datum** elements, bool** nulls, int* count) {
+#if PG_VERSION_NUM >= 160000
+    deconstruct_array_builtin(array, TEXTOID, elements, nulls, count);
+#else
+    constexpr Oid kTextOid = 25;
+    deconstruct_array(array, kTextOid, -1, false, TYPALIGN_INT, elements, nulls, count);
+#endif
+}
+
+}  // namespace sync_engine

@@ -1,0 +1,233 @@
+// Settings: their definitions, and the reading of those that belong together.
+#include "extension/guc.hpp"
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <string_view>
+
+#include "extension/compat.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+}
+
+namespace sync_engine {
+
+namespace guc {
+bool background_ticks = true;
+double backoff_jitter_factor = 0.1;
+int backoff_base_seconds = 5;
+int backoff_max_seconds = 900;
+int default_interval_seconds = 900;
+bool enabled = true;
+int execution_retention_days = 30;
+bool internal = false;
+int job_retention_days = 30;
+double jitter_pct_max = 0.2;
+double jitter_pct_min = 0.0;
+int lease_seconds = 60;
+int max_attempts = 20;
+int max_databases = 64;
+int max_metric_series = 4096;
+int max_metric_tenants = 100;
+int max_overridden_interval_seconds = 86400;
+int max_pages_per_run = 10000;
+int max_run_seconds = 3600;
+int signal_retention_days = 0;
+int tick_batch_size = 1000;
+int tick_interval_seconds = 60;
+}  // namespace guc
+
+namespace {
+
+constexpr JitterSettings kDefaultJitter = {0.0, 0.2};
+constexpr BackoffSettings kDefaultBackoff = {5.0, 900.0};
+
+struct IntSetting {
+    const char* name;
+    const char* description;
+    int* variable;
+    int boot, min, max;
+};
+
+struct RealSetting {
+    const char* name;
+    const char* description;
+    double* variable;
+    double boot, min, max;
+};
+
+struct BoolSetting {
+    const char* name;
+    const char* description;
+    bool* variable;
+    bool boot;
+};
+
+// Alphabetical, as the name is looked up by bisection.
+constexpr IntSetting kIntSettings[] = {
+    {"sync_engine.backoff_base_seconds",
+     "Wait after the first failure of a job; it doubles with each further one.", &guc::backoff_base_seconds,
+     5, 1, 86400},
+    {"sync_engine.backoff_max_seconds",
+     "Longest wait between two attempts that is not asked for by the remote.", &guc::backoff_max_seconds, 900,
+     1, 604800},
+    {"sync_engine.default_interval_seconds", "Interval of connections that do not set their own.",
+     &guc::default_interval_seconds, 900, 60, 86400},
+    {"sync_engine.execution_retention_days", "Days that finished attempts are kept, 0 for ever.",
+     &guc::execution_retention_days, 30, 0, 36500},
+    {"sync_engine.job_retention_days", "Days that finished jobs are kept, 0 for ever.",
+     &guc::job_retention_days, 30, 0, 36500},
+    {"sync_engine.lease_seconds", "A job whose executor is silent for so long is taken away from it.",
+     &guc::lease_seconds, 60, 5, 86400},
+    {"sync_engine.max_attempts",
+     "Attempts, not counting rate-limited ones, after which a job fails for good.", &guc::max_attempts, 20, 1,
+     1000},
+    {"sync_engine.max_metric_tenants",
+     "Tenants that are counted by name in each database; the others fold into one.", &guc::max_metric_tenants,
+     100, 0, 10000},
+    {"sync_engine.max_overridden_interval_seconds", "Longest interval that a connection may set for itself.",
+     &guc::max_overridden_interval_seconds, 86400, 60, 604800},
+    {"sync_engine.max_pages_per_run", "Pages after which a run counts as endless and fails.",
+     &guc::max_pages_per_run, 10000, 1, 10000000},
+    {"sync_engine.max_run_seconds", "A job that runs longer is failed as lost.", &guc::max_run_seconds, 3600,
+     10, 604800},
+    {"sync_engine.signal_retention_days", "Days that signals are kept, 0 for ever.",
+     &guc::signal_retention_days, 0, 0, 36500},
+    {"sync_engine.tick_batch_size", "Connections that one transaction of the tick looks at.",
+     &guc::tick_batch_size, 1000, 1, 100000},
+    {"sync_engine.tick_interval_seconds", "Time between two ticks of a background worker.",
+     &guc::tick_interval_seconds, 60, 1, 3600},
+};
+
+constexpr RealSetting kRealSettings[] = {
+    {"sync_engine.backoff_jitter_factor", "Part of a wait that is added to it at random.",
+     &guc::backoff_jitter_factor, 0.1, 0.0, 1.0},
+    {"sync_engine.jitter_pct_max", "Most jitter of a scheduled run, as a fraction of its interval.",
+     &guc::jitter_pct_max, 0.2, 0.0, 1.0},
+    {"sync_engine.jitter_pct_min", "Least jitter of a scheduled run, as a fraction of its interval.",
+     &guc::jitter_pct_min, 0.0, 0.0, 1.0},
+};
+
+constexpr BoolSetting kBoolSettings[] = {
+    {"sync_engine.background_ticks", "Whether the background workers tick.", &guc::background_ticks, true},
+    {"sync_engine.enabled", "Off: no worker ticks and no job is claimed.", &guc::enabled, true},
+};
+
+// They size shared memory, so a running server cannot change them.
+constexpr IntSetting kSizeSettings[] = {
+    {"sync_engine.max_databases", "Databases that the launcher keeps a worker for.", &guc::max_databases, 64,
+     1, 1024},
+    {"sync_engine.max_metric_series", "Series of metrics that shared memory has room for.",
+     &guc::max_metric_series, 4096, 256, 65536},
+};
+
+constexpr std::string_view kPrefix = "sync_engine.";
+
+void define_int(const IntSetting& s, GucContext context) {
+    DefineCustomIntVariable(s.name, s.description, nullptr, s.variable, s.boot, s.min, s.max, context, 0,
+                            nullptr, nullptr, nullptr);
+}
+
+// The entry whose name is the prefix and `name`, or null.
+template <typename Setting, std::size_t Size>
+const Setting* find_setting(const Setting (&settings)[Size], std::string_view name) {
+    const auto without_prefix = [](const Setting& s) {
+        return std::string_view(s.name).substr(kPrefix.size());
+    };
+    const Setting* found = std::lower_bound(
+        std::begin(settings), std::end(settings), name,
+        [&](const Setting& s, std::string_view wanted) { return without_prefix(s) < wanted; });
+    return found != std::end(settings) && without_prefix(*found) == name ? found : nullptr;
+}
+
+}  // namespace
+
+void define_gucs() {
+    for (const IntSetting& s : kIntSettings) {
+        define_int(s, PGC_SUSET);
+    }
+    for (const RealSetting& s : kRealSettings) {
+        DefineCustomRealVariable(s.name, s.description, nullptr, s.variable, s.boot, s.min, s.max, PGC_SUSET,
+                                 0, nullptr, nullptr, nullptr);
+    }
+    for (const BoolSetting& s : kBoolSettings) {
+        DefineCustomBoolVariable(s.name, s.description, nullptr, s.variable, s.boot, PGC_SUSET, 0, nullptr,
+                                 nullptr, nullptr);
+    }
+    // A variable of the server's start cannot be defined later; without preloading it has no effect anyway.
+    for (const IntSetting& s : kSizeSettings) {
+        define_int(s, process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP);
+    }
+    DefineCustomBoolVariable("sync_engine.internal", "Set by the engine's own functions while they write.",
+                             nullptr, &guc::internal, false, PGC_USERSET,
+                             GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr, nullptr,
+                             nullptr);
+    reserve_guc_prefix("sync_engine");
+}
+
+JitterSettings jitter_settings() {
+    static JitterSettings reported = {-1.0, -1.0};
+    const JitterSettings now = {guc::jitter_pct_min, guc::jitter_pct_max};
+    if (now.pct_min <= now.pct_max) {
+        return now;
+    }
+    if (reported.pct_min != now.pct_min || reported.pct_max != now.pct_max) {
+        reported = now;
+        ereport(LOG_SERVER_ONLY,
+                (errcode(ERRCODE_CONFIG_FILE_ERROR),
+                 errmsg("sync_engine.jitter_pct_min (%g) is greater than sync_engine.jitter_pct_max (%g), "
+                        "using %g and %g",
+                        now.pct_min, now.pct_max, kDefaultJitter.pct_min, kDefaultJitter.pct_max),
+                 errhidestmt(true), errhidecontext(true)));
+    }
+    return kDefaultJitter;
+}
+
+BackoffSettings backoff_settings() {
+    static BackoffSettings reported = {-1.0, -1.0};
+    const BackoffSettings now = {static_cast<double>(guc::backoff_base_seconds),
+                                 static_cast<double>(guc::backoff_max_seconds)};
+    if (now.base_seconds <= now.max_seconds) {
+        return now;
+    }
+    if (reported.base_seconds != now.base_seconds || reported.max_seconds != now.max_seconds) {
+        reported = now;
+        ereport(LOG_SERVER_ONLY, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+                                  errmsg("sync_engine.backoff_base_seconds (%g) is greater than "
+                                         "sync_engine.backoff_max_seconds (%g), "
+                                         "using %g and %g",
+                                         now.base_seconds, now.max_seconds, kDefaultBackoff.base_seconds,
+                                         kDefaultBackoff.max_seconds),
+                                  errhidestmt(true), errhidecontext(true)));
+    }
+    return kDefaultBackoff;
+}
+
+bool numeric_setting(const char* name, int length, double* value) {
+    const std::string_view wanted(name, static_cast<std::size_t>(length));
+    if (const IntSetting* s = find_setting(kIntSettings, wanted)) {
+        *value = s->variable == &guc::backoff_base_seconds  ? backoff_settings().base_seconds
+                 : s->variable == &guc::backoff_max_seconds ? backoff_settings().max_seconds
+                                                            : *s->variable;
+        return true;
+    }
+    if (const RealSetting* s = find_setting(kRealSettings, wanted)) {
+        *value = s->variable == &guc::jitter_pct_min   ? jitter_settings().pct_min
+                 : s->variable == &guc::jitter_pct_max ? jitter_settings().pct_max
+                                                       : *s->variable;
+        return true;
+    }
+    if (const BoolSetting* s = find_setting(kBoolSettings, wanted)) {
+        *value = *s->variable ? 1.0 : 0.0;
+        return true;
+    }
+    if (const IntSetting* s = find_setting(kSizeSettings, wanted)) {
+        *value = *s->variable;
+        return true;
+    }
+    return false;
+}
+
+}  // namespace sync_engine

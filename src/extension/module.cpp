@@ -1,0 +1,26 @@
+// What the server finds when it loads the library.
+#include "extension/boundary.hpp"
+#include "extension/guc.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+
+#if PG_VERSION_NUM >= 180000
+PG_MODULE_MAGIC_EXT(.name = "sync_engine", .version = SYNC_ENGINE_VERSION);
+#else
+PG_MODULE_MAGIC;
+#endif
+
+extern PGDLLEXPORT void _PG_init(void);
+}
+
+static bool preloaded = false;
+
+void _PG_init(void) {
+    preloaded = process_shared_preload_libraries_in_progress;
+    sync_engine::define_gucs();
+}
+
+SYNC_ENGINE_FUNCTION(preloaded) {
+    PG_RETURN_BOOL(preloaded);
+}

@@ -1,0 +1,164 @@
+// Time, interval, jitter and backoff as SQL functions; the arithmetic itself is in src/core.
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "core/backoff.hpp"
+#include "core/interval.hpp"
+#include "core/schedule.hpp"
+#include "core/time.hpp"
+#include "extension/guc.hpp"
+#include "extension/boundary.hpp"
+#include "extension/records.hpp"
+
+extern "C" {
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+}
+
+using namespace sync_engine;
+
+namespace {
+
+static_assert(kTimestampMin == MIN_TIMESTAMP && kTimestampEnd == END_TIMESTAMP,
+              "core's range is the server's");
+
+std::optional<TimestampUs> optional_time(FunctionCallInfo fcinfo, int argument) {
+    return PG_ARGISNULL(argument) ? std::nullopt
+                                  : std::optional<TimestampUs>(PG_GETARG_TIMESTAMPTZ(argument));
+}
+
+void set_time(const std::optional<TimestampUs>& time, Datum* value, bool* null) {
+    *null = !time.has_value();
+    *value = TimestampTzGetDatum(time.value_or(0));
+}
+
+Datum verdict_text(Verdict verdict) {
+    switch (verdict) {
+        case Verdict::bootstrap:
+            return PointerGetDatum(cstring_to_text("bootstrap"));
+        case Verdict::look_ahead:
+            return PointerGetDatum(cstring_to_text("look_ahead"));
+        case Verdict::catch_up:
+            return PointerGetDatum(cstring_to_text("catch_up"));
+        case Verdict::not_yet:
+            break;
+    }
+    return PointerGetDatum(cstring_to_text("not_yet"));
+}
+
+// The override as the core takes it: nothing where none is meant, NaN where it is not a whole number. Decided
+// on the numeric itself, since 900 and a fraction too small for a double are not the same.
+std::optional<double> decode_override(Jsonb* json) {
+    JsonbValue value;
+    if (!JsonbExtractScalar(&json->root, &value)) {
+        return std::numeric_limits<double>::quiet_NaN();
+    }
+    if (value.type == jbvNull) {
+        return std::nullopt;
+    }
+    if (value.type != jbvNumeric) {
+        return std::numeric_limits<double>::quiet_NaN();
+    }
+    bool out_of_range = false;
+    const int32 whole = numeric_int4_opt_error(value.val.numeric, &out_of_range);
+    const Datum number = NumericGetDatum(value.val.numeric);
+    if (out_of_range || DatumGetInt32(DirectFunctionCall1(numeric_min_scale, number)) > 0) {
+        return std::numeric_limits<double>::quiet_NaN();
+    }
+    return static_cast<double>(whole);
+}
+
+JitterBounds configured_bounds(int32 base_seconds) {
+    const JitterSettings settings = jitter_settings();
+    return jitter_bounds(base_seconds, settings.pct_min, settings.pct_max);
+}
+
+}  // namespace
+
+SYNC_ENGINE_FUNCTION(parse_utc) {
+    text* input = PG_GETARG_TEXT_PP(0);
+    const std::optional<TimestampUs> time = parse_utc({VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)});
+    if (!time) {
+        PG_RETURN_NULL();
+    }
+    PG_RETURN_TIMESTAMPTZ(*time);
+}
+
+SYNC_ENGINE_FUNCTION(format_utc) {
+    char buffer[kUtcTextSize];
+    const std::size_t length = format_utc(PG_GETARG_TIMESTAMPTZ(0), buffer);
+    if (length == 0) {
+        PG_RETURN_NULL();
+    }
+    PG_RETURN_TEXT_P(cstring_to_text_with_len(buffer, static_cast<int>(length)));
+}
+
+SYNC_ENGINE_FUNCTION(jitter_bounds) {
+    const JitterBounds bounds = configured_bounds(PG_GETARG_INT32(0));
+    Datum values[] = {Int32GetDatum(bounds.lo), Int32GetDatum(bounds.hi)};
+    bool nulls[] = {false, false};
+    return make_record(fcinfo, values, nulls);
+}
+
+SYNC_ENGINE_FUNCTION(draw_jitter) {
+    PG_RETURN_INT32(draw_uniform(configured_bounds(PG_GETARG_INT32(0)), random_bits));
+}
+
+SYNC_ENGINE_FUNCTION(effective_interval) {
+    const IntervalLimits limits = {guc::default_interval_seconds, kMinIntervalSeconds,
+                                   guc::max_overridden_interval_seconds};
+    const EffectiveInterval interval =
+        effective_interval(PG_ARGISNULL(0) ? std::nullopt : decode_override(PG_GETARG_JSONB_P(0)), limits);
+    Datum values[] = {Int32GetDatum(interval.base_seconds), BoolGetDatum(interval.valid)};
+    bool nulls[] = {false, false};
+    return make_record(fcinfo, values, nulls);
+}
+
+SYNC_ENGINE_FUNCTION(plan_run) {
+    const PlanInput input = {
+        .last_finished = optional_time(fcinfo, 0),
+        .base_seconds = PG_ARGISNULL(1) ? guc::default_interval_seconds : PG_GETARG_INT32(1),
+        .activation = optional_time(fcinfo, 2),
+        .as_of = PG_ARGISNULL(3) ? kTimestampInfinity : PG_GETARG_TIMESTAMPTZ(3),
+        .jitter_seconds = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4),
+        .tick_interval_seconds = guc::tick_interval_seconds,
+    };
+    const RunPlan plan = plan_run(input);
+    Datum values[4];
+    bool nulls[4] = {false, false, false, false};
+    values[0] = verdict_text(plan.verdict);
+    set_time(plan.slot, &values[1], &nulls[1]);
+    set_time(plan.scheduled_at, &values[2], &nulls[2]);
+    set_time(plan.next_run_at, &values[3], &nulls[3]);
+    return make_record(fcinfo, values, nulls);
+}
+
+SYNC_ENGINE_FUNCTION(backoff) {
+    const int32 attempts = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
+    const double base = PG_ARGISNULL(1) ? NAN : PG_GETARG_FLOAT8(1);
+    const double max = PG_ARGISNULL(2) ? NAN : PG_GETARG_FLOAT8(2);
+    std::optional<double> hint;
+    if (!PG_ARGISNULL(3)) {
+        // A numeric may be greater than any double; that becomes infinity here and is cut by the core.
+        hint = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, PG_GETARG_DATUM(3)));
+    }
+    const double seconds = backoff_seconds(attempts, base, max, hint);
+    PG_RETURN_DATUM(DirectFunctionCall1(float8_numeric, Float8GetDatum(seconds)));
+}
+
+SYNC_ENGINE_FUNCTION(setting) {
+    text* name = PG_GETARG_TEXT_PP(0);
+    const int length = static_cast<int>(VARSIZE_ANY_EXHDR(name));
+    double value = 0.0;
+    if (!numeric_setting(VARDATA_ANY(name), length, &value)) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("unrecognized setting \"sync_engine.%.*s\"", length, VARDATA_ANY(name))));
+    }
+    PG_RETURN_FLOAT8(value);
+}
+
+SYNC_ENGINE_FUNCTION(in_engine) {
+    PG_RETURN_BOOL(guc::internal);
+}

@@ -1,0 +1,67 @@
+-- What the library offers to SQL: time arithmetic, settings, configuration merging. Metrics are in 12_metrics.sql.
+CREATE FUNCTION sync.parse_utc(input text) RETURNS timestamptz
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_parse_utc';
+COMMENT ON FUNCTION sync.parse_utc(text) IS
+    'Reads an ISO 8601 date or time, UTC unless it names an offset; NULL for anything else';
+
+CREATE FUNCTION sync._format_utc(at timestamptz) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_format_utc';
+COMMENT ON FUNCTION sync._format_utc(timestamptz) IS 'A time as 2026-03-01T12:15:00Z; NULL for an infinity';
+
+CREATE FUNCTION sync.jitter_bounds(base_seconds int, OUT lo int, OUT hi int)
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_jitter_bounds';
+COMMENT ON FUNCTION sync.jitter_bounds(int) IS
+    'Least and most seconds of jitter that a run with this interval gets, both included';
+
+CREATE FUNCTION sync._draw_jitter(base_seconds int) RETURNS int
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_draw_jitter';
+COMMENT ON FUNCTION sync._draw_jitter(int) IS 'Seconds of jitter for one run: uniform within sync.jitter_bounds';
+
+CREATE FUNCTION sync._effective_interval(override jsonb, OUT base_seconds int, OUT valid boolean)
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_effective_interval';
+COMMENT ON FUNCTION sync._effective_interval(jsonb) IS
+    'The interval that metadata.sync.interval_seconds stands for; not valid where it was replaced by the default';
+
+CREATE FUNCTION sync._plan_run(last_finished timestamptz, base_seconds int, activation timestamptz, as_of timestamptz,
+                               jitter int, OUT verdict text, OUT slot timestamptz, OUT scheduled_at timestamptz,
+                               OUT next_run_at timestamptz)
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_plan_run';
+COMMENT ON FUNCTION sync._plan_run(timestamptz, int, timestamptz, timestamptz, int) IS
+    'What a tick at as_of does about a connection: bootstrap, look_ahead, catch_up or not_yet, and for when';
+
+CREATE FUNCTION sync._backoff(attempts int, base double precision, max double precision, hint numeric) RETURNS numeric
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_backoff';
+COMMENT ON FUNCTION sync._backoff(int, double precision, double precision, numeric) IS
+    'Seconds to wait after a failure, without jitter: greatest(hint, least(base * 2^attempts, max))';
+
+CREATE FUNCTION sync._setting(name text) RETURNS double precision
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_setting';
+COMMENT ON FUNCTION sync._setting(text) IS
+    'The value of sync_engine.<name> as it is used: a pair that contradicts itself is replaced by its defaults';
+
+CREATE FUNCTION sync._merge_config(provider jsonb, connection jsonb, allowed_hosts text[]) RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_merge_config';
+COMMENT ON FUNCTION sync._merge_config(jsonb, jsonb, text[]) IS
+    'A connection''s configuration merged over its provider''s (RFC 7396); the key sync_engine tells whether it may be used';
+
+CREATE FUNCTION sync._in_engine() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_in_engine';
+COMMENT ON FUNCTION sync._in_engine() IS 'Whether the engine''s own functions are writing, as the triggers ask';
+
+CREATE FUNCTION sync._trace_scheduled(connection_id bigint, jitter int, base int, next_due_at timestamptz,
+                                      scheduled_at timestamptz, next_run_at timestamptz) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_trace_scheduled';
+COMMENT ON FUNCTION sync._trace_scheduled(bigint, int, int, timestamptz, timestamptz, timestamptz) IS
+    'Writes one DEBUG1 line about a job that the tick enqueued';
+
+CREATE FUNCTION sync._log(level text, message text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_log';
+COMMENT ON FUNCTION sync._log(text, text) IS 'Writes to the server log (log), and to the client as well (warning)';
+
+CREATE FUNCTION sync._system_identity(OUT system_identifier bigint, OUT database_oid oid)
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_system_identity';
+COMMENT ON FUNCTION sync._system_identity() IS 'Which cluster and database this is: a copy of it differs in one of the two';
+
+CREATE FUNCTION sync._preloaded() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_preloaded';
+COMMENT ON FUNCTION sync._preloaded() IS 'Whether the server loaded the library at its start, so that workers and metrics exist';
