@@ -1,0 +1,227 @@
+-- Triggers that keep connection_state true when applications write to the tables themselves. The engine's own
+-- functions run with sync_engine.internal = on and maintain it in their statements.
+
+CREATE FUNCTION sync._metadata_with(metadata jsonb, patch jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    -- What cannot hold our keys (an array, a string) is kept under a key of its own: nothing is lost.
+    SELECT CASE
+               WHEN pg_catalog.jsonb_typeof(metadata) OPERATOR(pg_catalog.=) 'object' THEN metadata
+               WHEN metadata IS NULL OR metadata OPERATOR(pg_catalog.=) 'null'::pg_catalog.jsonb THEN '{}'::pg_catalog.jsonb
+               ELSE pg_catalog.jsonb_build_object('unreadable', metadata)
+           END OPERATOR(pg_catalog.||)
+           pg_catalog.jsonb_build_object('sync',
+               CASE
+                   WHEN pg_catalog.jsonb_typeof(metadata OPERATOR(pg_catalog.->) 'sync') OPERATOR(pg_catalog.=) 'object'
+                       THEN metadata OPERATOR(pg_catalog.->) 'sync'
+                   WHEN (metadata OPERATOR(pg_catalog.->) 'sync') IS NULL
+                        OR metadata OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.=) 'null'::pg_catalog.jsonb
+                       THEN '{}'::pg_catalog.jsonb
+                   ELSE pg_catalog.jsonb_build_object('unreadable', metadata OPERATOR(pg_catalog.->) 'sync')
+               END OPERATOR(pg_catalog.||) patch)
+$$;
+COMMENT ON FUNCTION sync._metadata_with(jsonb, jsonb) IS 'Internal: metadata with the keys of patch set in its object sync';
+
+CREATE FUNCTION sync._looked_at(metadata jsonb) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    -- Missing or unreadable means now.
+    SELECT COALESCE(sync.parse_utc(metadata OPERATOR(pg_catalog.#>>) '{sync,next_run_at}'), '-infinity'::pg_catalog.timestamptz)
+$$;
+COMMENT ON FUNCTION sync._looked_at(jsonb) IS 'Internal: when the tick has to look at a connection with that metadata';
+
+CREATE FUNCTION sync._connections_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO sync.connection_state (connection_id, due_at)
+    SELECT i.id, CASE WHEN i.status = 'active' THEN sync._looked_at(i.metadata) END
+    FROM inserted i
+    ON CONFLICT (connection_id) DO NOTHING;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._connections_inserted() IS 'Internal: gives each new connection its state';
+CREATE TRIGGER connections_inserted AFTER INSERT ON sync.connections
+    REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION sync._connections_inserted();
+
+CREATE FUNCTION sync._restate(connection bigint, look_again boolean) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE sync.connection_state s
+    SET running_job_id = (SELECT j.id FROM ONLY sync.sync_jobs j WHERE j.connection_id = s.connection_id AND j.status = 'running'),
+        due_at = CASE
+                     WHEN c.status <> 'active' THEN NULL
+                     WHEN EXISTS (SELECT 1 FROM ONLY sync.sync_jobs j
+                                  WHERE j.connection_id = s.connection_id AND j.job_type = 'incremental'
+                                    AND j.status IN ('queued', 'running')) THEN NULL
+                     WHEN look_again THEN '-infinity'
+                     ELSE sync._looked_at(c.metadata)
+                 END,
+        parked_for = NULL
+    FROM sync.connections c
+    WHERE s.connection_id = connection AND c.id = s.connection_id
+$$;
+COMMENT ON FUNCTION sync._restate(bigint, boolean) IS 'Internal: reckons the state of a connection anew from its rows';
+
+CREATE FUNCTION sync._connection_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+BEGIN
+    IF OLD.status = 'active' AND NEW.status <> 'active' THEN
+        PERFORM sync._cancel_queued(ARRAY[NEW.id], 'connection is ' || NEW.status || COALESCE(': ' || NEW.status_reason, ''), now());
+    END IF;
+    PERFORM sync._restate(NEW.id,
+        OLD.status IS DISTINCT FROM NEW.status
+        OR OLD.last_incremental_finished_at IS DISTINCT FROM NEW.last_incremental_finished_at
+        OR OLD.provider_slug IS DISTINCT FROM NEW.provider_slug
+        OR (OLD.metadata #> '{sync,interval_seconds}') IS DISTINCT FROM (NEW.metadata #> '{sync,interval_seconds}'));
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._connection_updated() IS 'Internal: takes up what an application changed in a connection';
+CREATE TRIGGER connection_updated AFTER UPDATE OF status, metadata, last_incremental_finished_at, provider_slug ON sync.connections
+    FOR EACH ROW
+    WHEN (current_setting('sync_engine.internal', true) IS DISTINCT FROM 'on'
+          AND (OLD.status IS DISTINCT FROM NEW.status
+               OR OLD.metadata IS DISTINCT FROM NEW.metadata
+               OR OLD.provider_slug IS DISTINCT FROM NEW.provider_slug
+               OR OLD.last_incremental_finished_at IS DISTINCT FROM NEW.last_incremental_finished_at))
+    EXECUTE FUNCTION sync._connection_updated();
+
+-- Deleting: the foreign keys take the live rows; signals and history carry none, so they go here, or later in batches.
+CREATE FUNCTION sync._connections_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+BEGIN
+    INSERT INTO sync.deleted_connections (connection_id, tenant_id)
+    SELECT d.id, d.tenant_id FROM deleted d
+    ON CONFLICT (connection_id) DO NOTHING;
+    PERFORM sync._purge_deleted(10000);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._connections_deleted() IS 'Internal: removes what deleted connections leave behind';
+CREATE TRIGGER connections_deleted AFTER DELETE ON sync.connections
+    REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION sync._connections_deleted();
+
+CREATE FUNCTION sync._purge_deleted(max_rows int, OUT removed bigint, OUT more boolean)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+DECLARE
+    gone record;
+    part text;
+    n bigint;
+BEGIN
+    removed := 0;
+    FOR gone IN SELECT d.connection_id, d.tenant_id FROM sync.deleted_connections d
+                ORDER BY d.connection_id FOR UPDATE SKIP LOCKED LOOP
+        FOREACH part IN ARRAY ARRAY['sync.signals', 'sync.sync_executions'] LOOP
+            EXECUTE format('DELETE FROM %s t USING (SELECT tenant_id, connection_id, id FROM %1$s WHERE tenant_id = $1 AND connection_id = $2 LIMIT $3) x '
+                           'WHERE t.tenant_id = $1 AND t.connection_id = $2 AND t.id = x.id', part)
+                USING gone.tenant_id, gone.connection_id, max_rows - removed;
+            GET DIAGNOSTICS n = ROW_COUNT;
+            removed := removed + n;
+            EXIT WHEN removed >= max_rows;
+        END LOOP;
+        EXIT WHEN removed >= max_rows;
+        DELETE FROM sync.sync_jobs j WHERE j.connection_id = gone.connection_id;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        removed := removed + n;
+        DELETE FROM sync.deleted_connections d WHERE d.connection_id = gone.connection_id;
+        EXIT WHEN removed >= max_rows;
+    END LOOP;
+    more := EXISTS (SELECT 1 FROM sync.deleted_connections);
+END
+$$;
+COMMENT ON FUNCTION sync._purge_deleted(int) IS 'Internal: removes at most so many rows of deleted connections';
+
+CREATE FUNCTION sync._job_written() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+DECLARE
+    owner record;
+BEGIN
+    -- The connection is locked first, as everywhere: a tick or claim in progress is waited for, the next skips the row.
+    SELECT c.tenant_id, c.provider_slug INTO owner FROM sync.connections c WHERE c.id = NEW.connection_id FOR NO KEY UPDATE;
+    IF FOUND THEN
+        NEW.tenant_id := COALESCE(NEW.tenant_id, owner.tenant_id);
+        NEW.provider_slug := COALESCE(NEW.provider_slug, owner.provider_slug);
+        IF NEW.tenant_id <> owner.tenant_id OR NEW.provider_slug <> owner.provider_slug THEN
+            RAISE EXCEPTION USING ERRCODE = 'check_violation',
+                MESSAGE = format('job does not belong to connection %s', NEW.connection_id),
+                DETAIL = format('The connection is tenant %L, provider %L; the job says tenant %L, provider %L.',
+                                owner.tenant_id, owner.provider_slug, NEW.tenant_id, NEW.provider_slug),
+                HINT = 'Leave tenant_id and provider_slug null to take over those of the connection.';
+        END IF;
+    END IF;
+    NEW.run_id := COALESCE(NEW.run_id, NEW.id);
+    IF NEW.status = 'running' THEN
+        NEW.claim_token := COALESCE(NEW.claim_token, gen_random_uuid());
+        NEW.claimed_at := COALESCE(NEW.claimed_at, now());
+        NEW.started_at := COALESCE(NEW.started_at, NEW.claimed_at);
+    ELSIF NEW.status <> 'queued' THEN
+        NEW.finished_at := COALESCE(NEW.finished_at, now());
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION sync._job_written() IS 'Internal: fills and checks a job that an application wrote itself';
+CREATE TRIGGER job_written BEFORE INSERT OR UPDATE OF status, tenant_id, provider_slug, connection_id ON sync.sync_jobs
+    FOR EACH ROW WHEN (current_setting('sync_engine.internal', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION sync._job_written();
+
+CREATE FUNCTION sync._job_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+BEGIN
+    -- An application that ends an incremental job itself has ended a run: the next is reckoned from there.
+    IF TG_OP = 'UPDATE' AND NEW.job_type = 'incremental' AND OLD.status IN ('queued', 'running')
+       AND NEW.status IN ('succeeded', 'failed') THEN
+        UPDATE sync.connections c
+        SET last_incremental_finished_at = NEW.finished_at,
+            metadata = sync._metadata_with(c.metadata, jsonb_build_object('next_run_at',
+                sync._format_utc(NEW.finished_at + make_interval(secs => (sync._effective_interval(c.metadata #> '{sync,interval_seconds}')).base_seconds))))
+        WHERE c.id = NEW.connection_id;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM sync._restate(OLD.connection_id, false);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        IF TG_OP = 'INSERT' OR NEW.connection_id <> OLD.connection_id THEN
+            PERFORM sync._restate(NEW.connection_id, false);
+        END IF;
+        PERFORM sync._wake_executors();
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._job_changed() IS 'Internal: takes up what an application changed in the jobs';
+CREATE TRIGGER job_changed AFTER INSERT OR UPDATE OR DELETE ON sync.sync_jobs
+    FOR EACH ROW WHEN (current_setting('sync_engine.internal', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION sync._job_changed();
+
+CREATE FUNCTION sync._provider_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM sync._wake_executors();
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._provider_updated() IS 'Internal: wakes executors when a provider is resumed';
+CREATE TRIGGER provider_updated AFTER UPDATE OF status ON sync.providers
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION sync._provider_updated();

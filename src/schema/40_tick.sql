@@ -1,0 +1,271 @@
+-- The tick: enqueues what is due. Set-based; any number may run at once, none ever waits for another.
+
+CREATE FUNCTION sync._is_quiet() RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT sync._setting('enabled') = 0
+           OR EXISTS (SELECT 1 FROM sync.database_identity d, sync._system_identity() me
+                      WHERE d.system_identifier <> me.system_identifier OR d.database_oid <> me.database_oid)
+           OR NOT EXISTS (SELECT 1 FROM sync.database_identity)
+$$;
+COMMENT ON FUNCTION sync._is_quiet() IS 'Internal: true while workers must not tick and nothing is handed to executors';
+
+CREATE FUNCTION sync._require_time(as_of timestamptz) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    IF as_of IS NULL OR NOT pg_catalog.isfinite(as_of) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'as_of must be a finite time',
+            HINT = 'Leave it out to use the current time.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sync._require_time(timestamptz) IS 'Internal: refuses a time that nothing can be reckoned from';
+
+CREATE FUNCTION sync._tick_rows(ids bigint[], as_of timestamptz, OUT enqueued int, OUT skipped int)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    default_seconds int := sync._setting('default_interval_seconds');
+    max_seconds int := sync._setting('max_overridden_interval_seconds');
+    keep_default boolean := default_seconds <= max_seconds;
+    bad_ids bigint[];
+    bad_values text[];
+BEGIN
+    WITH look AS MATERIALIZED (
+        SELECT c.id, c.tenant_id, c.provider_slug, c.metadata, c.last_incremental_finished_at AS finished,
+               c.status = 'active' AS active, p.status = 'active' AS provider_active,
+               i.base_seconds, i.valid, x.jitter, r.verdict, r.slot, r.scheduled_at, r.next_run_at
+        FROM sync.connections c
+        JOIN sync.providers p ON p.slug = c.provider_slug
+        CROSS JOIN LATERAL sync._effective_interval(c.metadata #> '{sync,interval_seconds}') i
+        CROSS JOIN LATERAL (SELECT sync._draw_jitter(i.base_seconds) AS jitter) x
+        CROSS JOIN LATERAL sync._plan_run(c.last_incremental_finished_at, i.base_seconds,
+            COALESCE(sync.parse_utc(c.metadata #>> '{sync,first_activated_at}'), c.created_at), $2, x.jitter) r
+        WHERE c.id = ANY ($1)
+    ), ins AS (
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, scheduled_at, run_id, created_at)
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, 'incremental', n.scheduled_at, n.id, $2
+        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, l.id AS connection_id,
+                     l.tenant_id, l.provider_slug, l.scheduled_at
+              FROM look l
+              WHERE l.active AND l.provider_active AND l.verdict <> 'not_yet') n
+        ON CONFLICT (connection_id, job_type) WHERE status IN ('queued', 'running') DO NOTHING
+        RETURNING connection_id
+    ), changed AS (
+        UPDATE sync.connections c
+        SET metadata = CASE
+                           WHEN l.valid OR keep_default THEN sync._metadata_with(c.metadata, p.patch)
+                           ELSE sync._metadata_with(c.metadata, p.patch) #- '{sync,interval_seconds}'
+                       END,
+            last_incremental_finished_at = CASE WHEN l.finished > $2 THEN $2 ELSE l.finished END
+        FROM look l
+        LEFT JOIN ins i ON i.connection_id = l.id
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN i.connection_id IS NULL THEN '{}'::jsonb
+                        ELSE jsonb_build_object('next_run_at', sync._format_utc(l.next_run_at), 'last_jitter_seconds', l.jitter) END
+                   || CASE WHEN l.valid OR NOT keep_default THEN '{}'::jsonb
+                           ELSE jsonb_build_object('interval_seconds', default_seconds) END AS patch) p
+        WHERE c.id = l.id AND (i.connection_id IS NOT NULL OR NOT l.valid OR l.finished > $2)
+    ), stated AS (
+        UPDATE sync.connection_state s
+        SET due_at = CASE WHEN l.active AND l.provider_active AND l.verdict = 'not_yet' THEN l.next_run_at END,
+            parked_for = CASE WHEN l.active AND NOT l.provider_active THEN l.provider_slug END
+        FROM look l
+        WHERE s.connection_id = l.id
+    ), done AS (
+        SELECT l.*, i.connection_id IS NOT NULL AS enqueued FROM look l LEFT JOIN ins i ON i.connection_id = l.id
+    ), told AS (
+        SELECT count(sync._trace_scheduled(d.id, d.jitter, d.base_seconds, d.slot, d.scheduled_at, d.next_run_at)) AS traced,
+               count(sync._metric_observe('sync_scheduler_jitter_seconds', '', d.jitter)) AS observed
+        FROM done d WHERE d.enqueued
+    ), counted AS (
+        SELECT count(sync._metric_add('sync_scheduler_jobs_scheduled_total', g.provider_slug, g.tenant_id, g.n)) AS added
+        FROM (SELECT d.provider_slug, d.tenant_id, count(*) AS n FROM done d WHERE d.enqueued GROUP BY 1, 2) g
+    )
+    SELECT count(*) FILTER (WHERE d.enqueued),
+           count(*) FILTER (WHERE NOT d.enqueued AND d.active AND d.provider_active AND d.verdict <> 'not_yet'),
+           array_agg(d.id) FILTER (WHERE NOT d.valid),
+           array_agg(left((d.metadata #> '{sync,interval_seconds}')::text, 60)) FILTER (WHERE NOT d.valid)
+    INTO enqueued, skipped, bad_ids, bad_values
+    FROM done d, told, counted
+    WHERE told.traced >= 0 AND counted.added >= 0;
+    enqueued := COALESCE(enqueued, 0);
+    skipped := COALESCE(skipped, 0);
+
+    FOR i IN 1 .. COALESCE(cardinality(bad_ids), 0) LOOP
+        RAISE WARNING USING MESSAGE = format('connection %s: interval_seconds %s is not an integer from 60 to %s, using %s',
+                                             bad_ids[i], bad_values[i], max_seconds, default_seconds);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION sync._tick_rows(bigint[], timestamptz) IS 'Internal: schedules the connections given, which the caller has locked';
+
+CREATE FUNCTION sync._tick_rows_safely(ids bigint[], as_of timestamptz, OUT enqueued int, OUT skipped int)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+DECLARE
+    half int := cardinality(ids) / 2;
+    part record;
+BEGIN
+    BEGIN
+        SELECT r.enqueued, r.skipped INTO enqueued, skipped FROM sync._tick_rows(ids, as_of) r;
+        RETURN;
+    EXCEPTION WHEN OTHERS THEN
+        IF cardinality(ids) <= 1 THEN
+            RAISE WARNING USING MESSAGE = format('connection %s cannot be scheduled: %s (%s); set back', ids[1], SQLERRM, SQLSTATE);
+            UPDATE sync.connection_state s
+            SET due_at = as_of + make_interval(secs => sync._setting('default_interval_seconds'))
+            WHERE s.connection_id = ids[1];
+            enqueued := 0;
+            skipped := 0;
+            RETURN;
+        END IF;
+    END;
+    -- Halve until the bad row stands alone: everyone else is scheduled.
+    enqueued := 0;
+    skipped := 0;
+    FOR part IN SELECT r.enqueued, r.skipped FROM sync._tick_rows_safely(ids[:half], as_of) r
+                UNION ALL SELECT r.enqueued, r.skipped FROM sync._tick_rows_safely(ids[half + 1:], as_of) r LOOP
+        enqueued := enqueued + part.enqueued;
+        skipped := skipped + part.skipped;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION sync._tick_rows_safely(bigint[], timestamptz) IS 'Internal: _tick_rows, with a row that raises singled out';
+
+-- When the clock has gone back, last finishes lie in the future: each such connection is looked at once more.
+CREATE FUNCTION sync._sweep_clock(as_of timestamptz, max_rows int) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+DECLARE
+    clock sync.engine_clock;
+    ahead interval := make_interval(secs => GREATEST(sync._setting('tick_interval_seconds'), 60));
+    last_seen bigint;
+BEGIN
+    SELECT * INTO clock FROM sync.engine_clock FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF clock.sweep_after IS NULL AND as_of >= clock.last_tick_at - ahead THEN
+        IF as_of > clock.last_tick_at + interval '1 second' THEN
+            UPDATE sync.engine_clock SET last_tick_at = as_of;
+        END IF;
+        RETURN false;
+    END IF;
+    IF as_of < clock.last_tick_at - ahead THEN
+        clock.sweep_after := NULL;
+    END IF;
+    WITH batch AS (
+        SELECT c.id, c.last_incremental_finished_at > as_of AS ahead
+        FROM sync.connections c
+        WHERE c.id > COALESCE(clock.sweep_after, (SELECT min(m.id) - 1 FROM sync.connections m))
+        ORDER BY c.id LIMIT max_rows
+    ), locked AS (
+        SELECT s.connection_id FROM sync.connection_state s
+        WHERE s.connection_id IN (SELECT b.id FROM batch b WHERE b.ahead) AND s.due_at > as_of
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), reset AS (
+        UPDATE sync.connection_state s SET due_at = '-infinity' FROM locked l WHERE s.connection_id = l.connection_id
+    )
+    SELECT CASE WHEN count(*) >= max_rows THEN max(b.id) END INTO last_seen FROM batch b;
+    UPDATE sync.engine_clock SET last_tick_at = as_of, sweep_after = last_seen;
+    RETURN last_seen IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._sweep_clock(timestamptz, int) IS 'Internal: notices a clock that went back; true while there is more to mend';
+
+CREATE FUNCTION sync._tick(batch int, as_of timestamptz,
+    OUT enqueued int, OUT skipped int, OUT backlog bigint, OUT requeued int, OUT duration_ms double precision, OUT more boolean)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    started timestamptz := clock_timestamp();
+    ahead timestamptz;
+    ids bigint[];
+BEGIN
+    PERFORM sync._require_time(as_of);
+    ahead := as_of + make_interval(secs => GREATEST(sync._setting('tick_interval_seconds'), 60));
+    more := false;
+    LOOP
+        more := sync._sweep_clock(as_of, COALESCE(batch * 10, 100000));
+        EXIT WHEN batch IS NOT NULL OR NOT more;
+    END LOOP;
+    SELECT l.requeued, l.more OR more INTO requeued, more FROM sync._fail_lost(as_of, batch) l;
+
+    -- A resumed provider's parked connections come first, then what is due in due order.
+    WITH unparked AS (
+        SELECT s.connection_id
+        FROM sync.providers p
+        JOIN sync.connection_state s ON s.parked_for = p.slug
+        JOIN sync.connections c ON c.id = s.connection_id
+        WHERE p.status = 'active'
+        LIMIT batch FOR NO KEY UPDATE OF s, c SKIP LOCKED
+    ), due AS (
+        SELECT s.connection_id
+        FROM sync.connection_state s
+        JOIN sync.connections c ON c.id = s.connection_id
+        WHERE s.due_at <= ahead
+        ORDER BY s.due_at LIMIT batch FOR NO KEY UPDATE OF s, c SKIP LOCKED
+    )
+    SELECT array_agg(u.connection_id) INTO ids
+    FROM (SELECT connection_id FROM unparked UNION SELECT connection_id FROM due) u;
+
+    enqueued := 0;
+    skipped := 0;
+    IF ids IS NOT NULL THEN
+        more := more OR cardinality(ids) >= batch;
+        SELECT r.enqueued, r.skipped INTO enqueued, skipped FROM sync._tick_rows_safely(ids, as_of) r;
+    END IF;
+    more := COALESCE(more, false);
+    -- Counting all that is due would cost more than a batch: while there is more to do, a bounded look will do.
+    SELECT count(*) INTO backlog
+    FROM (SELECT 1 FROM sync.connection_state s WHERE s.due_at <= as_of LIMIT CASE WHEN more THEN 10 * batch END) b;
+    IF enqueued > 0 OR requeued > 0 THEN
+        PERFORM sync._wake_executors();
+    END IF;
+    duration_ms := extract(epoch FROM clock_timestamp() - started) * 1000;
+    PERFORM sync._metric_observe('sync_scheduler_tick_duration_ms', '', duration_ms),
+            sync._metric_set('sync_scheduler_backlog_gauge', '', backlog);
+END
+$$;
+COMMENT ON FUNCTION sync._tick(int, timestamptz) IS 'Internal: one batch of a tick, or all of it when batch is null';
+
+CREATE FUNCTION sync.tick(as_of timestamptz DEFAULT now(),
+    OUT enqueued int, OUT skipped int, OUT backlog bigint, OUT requeued int, OUT duration_ms double precision)
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT t.enqueued, t.skipped, t.backlog, t.requeued, t.duration_ms FROM sync._tick(NULL, as_of) t
+$$;
+COMMENT ON FUNCTION sync.tick(timestamptz) IS 'Enqueues all that is due, in the caller''s transaction';
+
+CREATE FUNCTION sync.tick_batch(batch_size int DEFAULT NULL, as_of timestamptz DEFAULT now(),
+    OUT enqueued int, OUT skipped int, OUT backlog bigint, OUT requeued int, OUT duration_ms double precision, OUT more boolean)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF batch_size < 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'batch_size must be at least 1',
+            HINT = 'Leave it out to use sync_engine.tick_batch_size.';
+    END IF;
+    SELECT t.enqueued, t.skipped, t.backlog, t.requeued, t.duration_ms, t.more
+    INTO enqueued, skipped, backlog, requeued, duration_ms, more
+    FROM sync._tick(COALESCE(batch_size, sync._setting('tick_batch_size')::int), as_of) t;
+END
+$$;
+COMMENT ON FUNCTION sync.tick_batch(int, timestamptz) IS 'One batch of what is due; call it, a transaction each, until more is false';

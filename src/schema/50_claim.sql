@@ -1,0 +1,301 @@
+-- Executors and claiming. A claim never waits: what another session holds is passed by.
+
+CREATE FUNCTION sync.register_executor(name text, protocol int DEFAULT 1, info jsonb DEFAULT '{}', as_of timestamptz DEFAULT now()) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+DECLARE
+    fresh text;
+    former text[];
+    lost bigint[];
+BEGIN
+    PERFORM sync._require_time(as_of);
+    IF COALESCE(name, '') = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'an executor needs a name',
+            HINT = 'Use one that stays the same when the process is restarted, such as the host name.';
+    END IF;
+    IF protocol IS DISTINCT FROM 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('executor protocol %s is not served by this version of sync_engine', COALESCE(protocol::text, 'null')),
+            DETAIL = 'Protocol 1 is served.',
+            HINT = CASE WHEN protocol > 1 THEN 'Run ALTER EXTENSION sync_engine UPDATE before newer executors are started.'
+                        ELSE 'Install a newer sync-executor.' END;
+    END IF;
+    fresh := register_executor.name || '#' || left(replace(gen_random_uuid()::text, '-', ''), 12);
+    WITH old AS (
+        UPDATE sync.executors e SET superseded_at = as_of
+        WHERE e.name = register_executor.name AND e.superseded_at IS NULL
+        RETURNING e.incarnation
+    )
+    SELECT array_agg(o.incarnation) INTO former FROM old o;
+    INSERT INTO sync.executors (incarnation, name, protocol, info, registered_at, heartbeat_at)
+    VALUES (fresh, register_executor.name, register_executor.protocol, COALESCE(register_executor.info, '{}'), as_of, as_of);
+    IF former IS NOT NULL THEN
+        SELECT array_agg(j.id) INTO lost FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.claimed_by = ANY (former);
+        PERFORM sync._fail_as_lost(lost, 'a new incarnation of its executor registered', as_of);
+    END IF;
+    RETURN fresh;
+END
+$$;
+COMMENT ON FUNCTION sync.register_executor(text, int, jsonb, timestamptz) IS
+    'Registers an executor process and returns its incarnation, to be passed to claim_jobs and heartbeat; the jobs of a former process of that name are failed as lost';
+
+CREATE FUNCTION sync._incarnation(executor text, as_of timestamptz) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known sync.executors;
+BEGIN
+    SELECT * INTO known FROM sync.executors e WHERE e.incarnation = executor;
+    IF NOT FOUND THEN
+        SELECT * INTO known FROM sync.executors e WHERE e.name = executor AND e.superseded_at IS NULL;
+    END IF;
+    IF known.superseded_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('executor incarnation %s was superseded by a newer one of the same name', executor),
+            HINT = 'Run each executor process under a name of its own.';
+    END IF;
+    IF known.incarnation IS NOT NULL THEN
+        RETURN known.incarnation;
+    END IF;
+    IF COALESCE(executor, '') = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'an executor needs a name';
+    END IF;
+    INSERT INTO sync.executors (incarnation, name, registered_at) VALUES (executor, executor, as_of) ON CONFLICT DO NOTHING;
+    RETURN executor;
+END
+$$;
+COMMENT ON FUNCTION sync._incarnation(text, timestamptz) IS 'Internal: the current incarnation of an executor; an unknown name is registered';
+
+-- For each active provider the priorities in its queue: a loose scan, two index probes each.
+CREATE VIEW sync._lanes AS
+WITH RECURSIVE lanes AS (
+    SELECT p.slug, first.priority
+    FROM sync.providers p
+    CROSS JOIN LATERAL (SELECT j.priority FROM ONLY sync.sync_jobs j
+                        WHERE j.status = 'queued' AND j.provider_slug = p.slug
+                        ORDER BY j.priority DESC LIMIT 1) first
+    WHERE p.status = 'active'
+    UNION ALL
+    SELECT l.slug, next.priority
+    FROM lanes l
+    CROSS JOIN LATERAL (SELECT j.priority FROM ONLY sync.sync_jobs j
+                        WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority < l.priority
+                        ORDER BY j.priority DESC LIMIT 1) next
+)
+SELECT slug, priority FROM lanes;
+COMMENT ON VIEW sync._lanes IS 'Internal: the pairs of active provider and priority that have queued jobs';
+
+CREATE FUNCTION sync.claim_jobs(executor text, max_jobs int DEFAULT 1, as_of timestamptz DEFAULT now(),
+    OUT job_id bigint, OUT claim_token uuid, OUT tenant_id text, OUT connection_id bigint, OUT provider_slug text,
+    OUT job_type text, OUT priority int, OUT attempts int, OUT cursor jsonb, OUT input jsonb, OUT connector text, OUT config jsonb)
+RETURNS SETOF record
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+SET jit = off
+SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    incarnation text;
+    wanted int := max_jobs;
+    n int;
+    candidates bigint[];
+    after_priority int;
+    after_due timestamptz;
+    after_id bigint;
+BEGIN
+    PERFORM sync._require_time(as_of);
+    IF max_jobs IS NULL OR max_jobs < 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'max_jobs must be at least 1';
+    END IF;
+    incarnation := sync._incarnation(executor, as_of);
+    IF sync._is_quiet() THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- Candidates in claim order, unlocked: locking each lane's first rows would hide them from other claimers.
+        SELECT array_agg(c.id ORDER BY c.priority DESC, c.due, c.id), count(*),
+               (array_agg(c.priority ORDER BY c.priority, c.due DESC, c.id DESC))[1],
+               (array_agg(c.due ORDER BY c.priority, c.due DESC, c.id DESC))[1],
+               (array_agg(c.id ORDER BY c.priority, c.due DESC, c.id DESC))[1]
+        INTO candidates, n, after_priority, after_due, after_id
+        FROM (
+            SELECT x.id, l.priority, x.due
+            FROM sync._lanes l
+            CROSS JOIN LATERAL (
+                SELECT j.id, GREATEST(j.scheduled_at, j.retry_after) AS due
+                FROM ONLY sync.sync_jobs j
+                JOIN sync.connection_state s ON s.connection_id = j.connection_id
+                JOIN sync.connections c ON c.id = j.connection_id
+                WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+                  AND GREATEST(j.scheduled_at, j.retry_after) <= $3
+                  AND (after_priority IS NULL OR l.priority < after_priority
+                       OR (GREATEST(j.scheduled_at, j.retry_after), j.id) > (after_due, after_id))
+                  AND s.running_job_id IS NULL AND c.status = 'active'
+                ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
+                LIMIT wanted) x
+            WHERE after_priority IS NULL OR l.priority <= after_priority
+            ORDER BY l.priority DESC, x.due, x.id
+            LIMIT wanted) c;
+        EXIT WHEN n = 0;
+
+        RETURN QUERY
+        WITH wish AS MATERIALIZED (
+            SELECT u.id, u.ordinality FROM unnest(candidates) WITH ORDINALITY u (id, ordinality)
+        ), locked AS MATERIALIZED (
+            -- Both rows are rechecked after locking, so the state seen is newer than the snapshot.
+            SELECT w.ordinality, j.id, j.connection_id, GREATEST(j.scheduled_at, j.retry_after) AS due
+            FROM wish w
+            JOIN ONLY sync.sync_jobs j ON j.id = w.id
+            JOIN sync.connection_state s ON s.connection_id = j.connection_id
+            WHERE j.status = 'queued' AND s.running_job_id IS NULL
+            FOR NO KEY UPDATE OF j, s SKIP LOCKED
+        ), one_each AS MATERIALIZED (
+            SELECT DISTINCT ON (k.connection_id) k.* FROM locked k ORDER BY k.connection_id, k.ordinality
+        ), leased AS (
+            UPDATE sync.connection_state s SET running_job_id = o.id
+            FROM one_each o
+            WHERE s.connection_id = o.connection_id AND s.running_job_id IS NULL
+            RETURNING s.connection_id
+        ), taken AS (
+            UPDATE ONLY sync.sync_jobs j
+            SET status = 'running', claimed_by = incarnation, claimed_at = $3, started_at = COALESCE(j.started_at, $3),
+                claim_token = gen_random_uuid(), retry_after = NULL
+            FROM one_each o
+            JOIN leased e ON e.connection_id = o.connection_id
+            WHERE j.id = o.id AND j.status = 'queued'
+            RETURNING o.ordinality, o.due, j.*
+        ), told AS (
+            SELECT count(sync._metric_observe('sync_queue_lag_seconds', '', extract(epoch FROM $3 - t.due)::float8)) AS n FROM taken t
+        ), counted AS (
+            SELECT count(sync._metric_add('sync_jobs_claimed_total', g.provider_slug, '', g.n)) AS n
+            FROM (SELECT t.provider_slug, count(*) AS n FROM taken t GROUP BY 1) g
+        )
+        SELECT t.id, t.claim_token, t.tenant_id, t.connection_id, t.provider_slug, t.job_type, t.priority, t.attempts,
+               CASE WHEN t.job_type = 'incremental'
+                    THEN COALESCE(NULLIF(t.cursor, 'null'), NULLIF(c.metadata #> '{sync,cursor}', 'null'))
+                    ELSE NULLIF(t.cursor, 'null') END,
+               t.input, p.connector, sync._merge_config(p.config, c.config, p.allowed_hosts)
+        FROM taken t
+        JOIN sync.connections c ON c.id = t.connection_id
+        JOIN sync.providers p ON p.slug = t.provider_slug
+        CROSS JOIN told
+        CROSS JOIN counted
+        WHERE told.n >= 0 AND counted.n >= 0
+        ORDER BY t.ordinality;
+        DECLARE
+            got int;
+        BEGIN
+            GET DIAGNOSTICS got = ROW_COUNT;
+            EXIT WHEN n < wanted OR got >= wanted;
+            wanted := wanted - got;
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION sync.claim_jobs(text, int, timestamptz) IS
+    'Hands due jobs to an executor, in claim order; fewer rows than asked for means that nothing more is claimable now';
+
+CREATE FUNCTION sync.next_claim_at(as_of timestamptz DEFAULT now()) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+BEGIN
+    IF sync._is_quiet() THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT min(x.due)
+        FROM sync._lanes l
+        CROSS JOIN LATERAL (
+            SELECT GREATEST(j.scheduled_at, j.retry_after) AS due
+            FROM ONLY sync.sync_jobs j
+            JOIN sync.connection_state s ON s.connection_id = j.connection_id
+            JOIN sync.connections c ON c.id = j.connection_id
+            WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+              AND s.running_job_id IS NULL AND c.status = 'active'
+            ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
+            LIMIT 1) x);
+END
+$$;
+COMMENT ON FUNCTION sync.next_claim_at(timestamptz) IS
+    'When the next job can be claimed, unless something is queued or finished before: until then an idle executor may sleep; null when nothing is queued';
+
+CREATE FUNCTION sync.heartbeat(executor text, job_ids bigint[], as_of timestamptz DEFAULT now(), OUT job_id bigint, OUT instruction text)
+RETURNS SETOF record
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+#variable_conflict use_column
+DECLARE
+    mine text;
+    unheard bigint[];
+BEGIN
+    PERFORM sync._require_time(as_of);
+    UPDATE sync.executors e SET heartbeat_at = GREATEST(e.heartbeat_at, $3)
+    WHERE (e.incarnation = executor OR e.name = executor) AND e.superseded_at IS NULL
+    RETURNING e.incarnation INTO mine;
+    IF mine IS NOT NULL THEN
+        -- Claimed longer ago than the lease and yet unknown to its executor: the claim's reply never arrived.
+        SELECT array_agg(j.id) INTO unheard
+        FROM ONLY sync.sync_jobs j
+        WHERE j.status = 'running' AND j.claimed_by = mine AND j.id <> ALL (COALESCE($2, '{}'))
+          AND j.claimed_at < $3 - make_interval(secs => sync._setting('lease_seconds'));
+        PERFORM sync._fail_as_lost(unheard, 'its executor does not know of it: the reply to the claim was lost', $3);
+    END IF;
+    RETURN QUERY
+    SELECT u.id, 'cancel'
+    FROM unnest($2) u (id)
+    WHERE NOT EXISTS (SELECT 1 FROM ONLY sync.sync_jobs j WHERE j.id = u.id AND j.status = 'running' AND j.claimed_by = mine);
+END
+$$;
+COMMENT ON FUNCTION sync.heartbeat(text, bigint[], timestamptz) IS
+    'Renews the lease of all jobs of an executor, which it lists; those that it must drop come back with the instruction cancel';
+
+CREATE FUNCTION sync.release_jobs(executor text, job_ids bigint[], claim_tokens uuid[], as_of timestamptz DEFAULT now()) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+#variable_conflict use_column
+DECLARE
+    mine bigint[];
+    idle bigint[];
+    released int;
+BEGIN
+    PERFORM sync._require_time(as_of);
+    IF cardinality(job_ids) IS DISTINCT FROM cardinality(claim_tokens) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'job_ids and claim_tokens must be of the same length';
+    END IF;
+    mine := sync._lock_running(job_ids, claim_tokens);
+    WITH freed AS (
+        UPDATE ONLY sync.sync_jobs j
+        SET status = 'queued', claimed_by = NULL, claimed_at = NULL, claim_token = NULL,
+            priority = GREATEST(j.priority, CASE WHEN j.page = 1 THEN j.rerun_priority END),
+            rerun_priority = CASE WHEN j.page > 1 THEN j.rerun_priority END
+        WHERE j.id = ANY (mine)
+        RETURNING j.id, j.connection_id
+    ), idled AS (
+        UPDATE sync.connection_state s SET running_job_id = NULL FROM freed f WHERE s.connection_id = f.connection_id
+    )
+    SELECT count(*), array_agg(DISTINCT c.id) FILTER (WHERE c.status <> 'active')
+    INTO released, idle
+    FROM freed f JOIN sync.connections c ON c.id = f.connection_id;
+    IF idle IS NOT NULL THEN
+        PERFORM sync._cancel_queued(idle, 'released while its connection was not active', as_of);
+    END IF;
+    IF released > 0 THEN
+        PERFORM sync._wake_executors();
+    END IF;
+    RETURN released;
+END
+$$;
+COMMENT ON FUNCTION sync.release_jobs(text, bigint[], uuid[], timestamptz) IS
+    'Gives claimed jobs back unharmed: they are queued again at no cost of an attempt; stale tokens are passed by. Returns how many were released';

@@ -1,0 +1,201 @@
+-- The functions by which executors end jobs. All act on (job_id, claim_token) of a running job only.
+
+-- What a call with a token that runs no more means: it had succeeded before (its reply was lost), or it is stale.
+CREATE FUNCTION sync._ended_as(job_id bigint, claim_token uuid) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT e.job_status
+    FROM sync.sync_jobs j
+    JOIN sync.sync_executions e
+      ON e.tenant_id = j.tenant_id AND e.connection_id = j.connection_id AND e.job_id = j.id
+    WHERE j.id = $1 AND e.claim_token = $2 AND e.status <> 'cancelled' AND e.kind IS DISTINCT FROM 'lost'
+    ORDER BY e.id DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION sync._ended_as(bigint, uuid) IS 'Internal: what the attempt with that token came to by its own executor''s word; null when by none';
+
+CREATE FUNCTION sync._refuse_results(fault text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault,
+        HINT = 'A signal is {"kind": text, "occurred_at": ISO 8601 time, "dedupe_key": text, "payload": any}.';
+END
+$$;
+COMMENT ON FUNCTION sync._refuse_results(text) IS 'Internal: raises 22023';
+
+CREATE FUNCTION sync.complete_job(job_id bigint, claim_token uuid, signals jsonb DEFAULT '[]', next_cursor jsonb DEFAULT NULL,
+    has_more boolean DEFAULT false, stats jsonb DEFAULT '{}', as_of timestamptz DEFAULT now()) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    mine bigint[];
+    fault text := sync._signals_fault(signals);
+BEGIN
+    PERFORM sync._require_time(as_of);
+    IF jsonb_typeof(stats) <> 'object' THEN
+        fault := COALESCE(fault, format('stats is a JSON %s, not an object', jsonb_typeof(stats)));
+    END IF;
+    IF fault IS NOT NULL THEN
+        PERFORM sync._refuse_results(fault);
+    END IF;
+    mine := sync._lock_running(ARRAY[job_id], ARRAY[claim_token]);
+    IF mine IS NULL THEN
+        RETURN COALESCE(sync._ended_as(job_id, claim_token) IN ('succeeded', 'failed'), false);
+    END IF;
+    IF has_more AND NULLIF(next_cursor, 'null') IS NULL THEN
+        PERFORM sync._fail(mine, ARRAY['{"message": "has_more without a next_cursor"}'::jsonb], ARRAY['permanent'], ARRAY[NULL::numeric], as_of);
+    ELSE
+        PERFORM sync._complete(mine, ARRAY[COALESCE(signals, '[]')], ARRAY[NULLIF(next_cursor, 'null')],
+                               ARRAY[COALESCE(has_more, false)], ARRAY[COALESCE(stats, '{}')], as_of);
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION sync.complete_job(bigint, uuid, jsonb, jsonb, boolean, jsonb, timestamptz) IS
+    'Ends a job: signals, cursor, follow-up page, history and next run in one transaction. False when the token is stale; true again when the call is repeated';
+
+CREATE FUNCTION sync.add_signals(job_id bigint, claim_token uuid, signals jsonb, as_of timestamptz DEFAULT now()) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+#variable_conflict use_column
+DECLARE
+    mine bigint[];
+    fault text := sync._signals_fault(signals);
+BEGIN
+    PERFORM sync._require_time(as_of);
+    IF fault IS NOT NULL THEN
+        PERFORM sync._refuse_results(fault);
+    END IF;
+    mine := sync._lock_running(ARRAY[job_id], ARRAY[claim_token]);
+    IF mine IS NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM sync._ensure_history(as_of);
+    UPDATE ONLY sync.sync_jobs j
+    SET signals_inserted = j.signals_inserted + l.inserted, signals_duplicate = j.signals_duplicate + l.received - l.inserted
+    FROM sync._land_signals(mine, ARRAY[$3], $4) l
+    WHERE j.id = l.job_id;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION sync.add_signals(bigint, uuid, jsonb, timestamptz) IS
+    'Lands part of a big page ahead of complete_job, in the same transaction; false when the token is stale';
+
+CREATE FUNCTION sync._is_kind(kind text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT kind OPERATOR(pg_catalog.=) ANY ('{transient,rate_limited,unauthorized,permanent,lost}'::pg_catalog.text[]) $$;
+COMMENT ON FUNCTION sync._is_kind(text) IS 'Internal: whether that is a kind of failure';
+
+CREATE FUNCTION sync.fail_job(job_id bigint, claim_token uuid, error jsonb, kind text DEFAULT 'transient',
+    retry_after_seconds numeric DEFAULT NULL, as_of timestamptz DEFAULT now()) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    mine bigint[];
+BEGIN
+    PERFORM sync._require_time(as_of);
+    IF sync._is_kind(kind) IS NOT TRUE THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('unknown kind of failure: %L', kind),
+            HINT = 'Use transient, rate_limited, unauthorized, permanent or lost.';
+    END IF;
+    mine := sync._lock_running(ARRAY[job_id], ARRAY[claim_token]);
+    IF mine IS NULL THEN
+        RETURN NULLIF(sync._ended_as(job_id, claim_token), 'succeeded');
+    END IF;
+    RETURN (SELECT f.job_status FROM sync._fail(mine, ARRAY[error], ARRAY[kind], ARRAY[retry_after_seconds], as_of) f);
+END
+$$;
+COMMENT ON FUNCTION sync.fail_job(bigint, uuid, jsonb, text, numeric, timestamptz) IS
+    'Ends an attempt that failed: queued again with backoff, or failed for good. Returns the new status, null when the token is stale';
+
+CREATE FUNCTION sync.complete_jobs(results jsonb, as_of timestamptz DEFAULT now(), OUT job_id bigint, OUT outcome text, OUT detail text)
+RETURNS SETOF record
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    r record;
+    mine bigint[];
+BEGIN
+    PERFORM sync._require_time(as_of);
+    IF jsonb_typeof(results) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'results must be a JSON array',
+            HINT = 'Its elements are {"job_id", "claim_token", "signals", "next_cursor", "has_more", "stats"} or {"job_id", "claim_token", "error", "kind", "retry_after_seconds"}.';
+    END IF;
+    -- Everything is read once; what cannot be read is the fault of its own element.
+    SELECT array_agg(x.ord) AS ord, array_agg(x.id) AS ids, array_agg(x.token) AS tokens,
+           array_agg(x.element) AS elements, array_agg(x.fault) AS faults, array_agg(x.failing) AS failing
+    INTO r
+    FROM (
+        SELECT e.ordinality::int AS ord, e.value AS element, e.value ? 'error' AS failing,
+               CASE WHEN e.value ->> 'job_id' ~ '^[0-9]{1,18}$' THEN (e.value ->> 'job_id')::bigint END AS id,
+               CASE WHEN e.value ->> 'claim_token' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (e.value ->> 'claim_token')::uuid END AS token,
+               COALESCE(sync._signals_fault(NULLIF(e.value -> 'signals', 'null')),
+                        CASE WHEN jsonb_typeof(e.value -> 'stats') NOT IN ('object', 'null') THEN 'stats is not an object' END,
+                        CASE WHEN jsonb_typeof(e.value -> 'has_more') NOT IN ('boolean', 'null') THEN 'has_more is not a boolean' END,
+                        CASE WHEN e.value -> 'has_more' = 'true' AND NULLIF(e.value -> 'next_cursor', 'null') IS NULL
+                             THEN 'has_more without a next_cursor' END) AS fault
+        FROM jsonb_array_elements(results) WITH ORDINALITY e
+        WHERE jsonb_typeof(e.value) = 'object') x;
+    mine := sync._lock_running(r.ids, r.tokens);
+
+    RETURN QUERY
+    WITH element AS MATERIALIZED (
+        SELECT u.*, u.id = ANY (mine) AND row_number() OVER (PARTITION BY u.id ORDER BY u.ord) = 1 AS valid
+        FROM unnest(r.ord, r.ids, r.tokens, r.elements, r.faults, r.failing) u (ord, id, token, element, fault, failing)
+        JOIN ONLY sync.sync_jobs j ON j.id = u.id AND j.claim_token = u.token AND j.status = 'running'
+    ), good AS MATERIALIZED (
+        SELECT array_agg(e.id) AS ids, array_agg(COALESCE(NULLIF(e.element -> 'signals', 'null'), '[]')) AS signals,
+               array_agg(NULLIF(e.element -> 'next_cursor', 'null')) AS cursors,
+               array_agg(COALESCE(e.element -> 'has_more' = 'true', false)) AS more,
+               array_agg(COALESCE(NULLIF(e.element -> 'stats', 'null'), '{}')) AS stats
+        FROM element e WHERE e.valid AND e.fault IS NULL AND NOT e.failing
+    ), bad AS MATERIALIZED (
+        SELECT array_agg(e.id) AS ids,
+               array_agg(CASE WHEN e.failing THEN e.element -> 'error' ELSE jsonb_build_object('message', e.fault, 'code', 'bad_result') END) AS errors,
+               array_agg(CASE WHEN NOT e.failing THEN 'permanent'
+                              WHEN sync._is_kind(e.element ->> 'kind') THEN e.element ->> 'kind' ELSE 'transient' END) AS kinds,
+               array_agg(CASE WHEN jsonb_typeof(e.element -> 'retry_after_seconds') = 'number'
+                              THEN (e.element ->> 'retry_after_seconds')::numeric END) AS hints
+        FROM element e WHERE e.valid AND (e.failing OR e.fault IS NOT NULL)
+    ), completed AS MATERIALIZED (
+        SELECT c.job_id, c.detail FROM good g CROSS JOIN LATERAL sync._complete(g.ids, g.signals, g.cursors, g.more, g.stats, $2) c
+        WHERE g.ids IS NOT NULL
+    ), failed AS MATERIALIZED (
+        SELECT f.job_id, f.job_status FROM bad b CROSS JOIN LATERAL sync._fail(b.ids, b.errors, b.kinds, b.hints, $2) f
+        WHERE b.ids IS NOT NULL
+    )
+    SELECT e.id,
+           CASE WHEN NOT e.valid THEN 'repeated'
+                WHEN e.failing THEN 'completed'
+                WHEN e.fault IS NOT NULL OR c.detail IS NOT NULL THEN 'rejected'
+                ELSE 'completed' END,
+           CASE WHEN e.failing THEN f.job_status ELSE COALESCE(e.fault, c.detail) END
+    FROM element e
+    LEFT JOIN completed c ON c.job_id = e.id
+    LEFT JOIN failed f ON f.job_id = e.id;
+
+    -- The others: repeated calls, stale tokens, and elements that name no job.
+    RETURN QUERY
+    SELECT u.id, CASE WHEN u.id IS NULL OR u.token IS NULL THEN 'rejected' WHEN x.ended IS NOT NULL THEN 'repeated' ELSE 'stale' END,
+           CASE WHEN u.id IS NULL THEN 'job_id is not an id' WHEN u.token IS NULL THEN 'claim_token is not a uuid' END
+    FROM unnest(r.ids, r.tokens, r.failing) u (id, token, failing)
+    LEFT JOIN LATERAL (SELECT y.ended FROM (SELECT sync._ended_as(u.id, u.token) AS ended) y
+                       WHERE y.ended = CASE WHEN u.failing THEN NULLIF(y.ended, 'succeeded')
+                                            WHEN y.ended IN ('succeeded', 'failed') THEN y.ended END) x ON true
+    WHERE u.id IS NULL OR u.token IS NULL OR mine IS NULL OR u.id <> ALL (mine);
+    RETURN QUERY
+    SELECT NULL::bigint, 'rejected', format('results[%s] is a JSON %s, not an object', e.ordinality - 1, jsonb_typeof(e.value))
+    FROM jsonb_array_elements(results) WITH ORDINALITY e
+    WHERE jsonb_typeof(e.value) <> 'object';
+END
+$$;
+COMMENT ON FUNCTION sync.complete_jobs(jsonb, timestamptz) IS
+    'Ends any number of jobs in one transaction; bad data fails its own job alone. Outcomes: completed, repeated, stale, rejected';

@@ -1,0 +1,66 @@
+-- Who may do what. Nothing is PUBLIC's; the three roles get the least that their work takes.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA sync FROM PUBLIC;
+REVOKE ALL ON ALL PROCEDURES IN SCHEMA sync FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals TO sync_admin;
+GRANT SELECT ON sync.sync_executions, sync.executors, sync.connection_state, sync.partitions, sync.database_identity,
+    sync.deleted_connections, sync.connection_status, sync.queue, sync.metrics TO sync_admin;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sync TO sync_admin;
+GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA sync TO sync_admin;
+-- What only the engine itself, as the owner, has to call: these trust their arguments.
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
+             WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND p.prosecdef AND p.proname LIKE '\_%' AND p.proname <> '_is_quiet' LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM sync_admin', f);
+    END LOOP;
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION
+    sync.register_executor(text, int, jsonb, timestamptz),
+    sync.claim_jobs(text, int, timestamptz),
+    sync.next_claim_at(timestamptz),
+    sync.heartbeat(text, bigint[], timestamptz),
+    sync.release_jobs(text, bigint[], uuid[], timestamptz),
+    sync.complete_job(bigint, uuid, jsonb, jsonb, boolean, jsonb, timestamptz),
+    sync.add_signals(bigint, uuid, jsonb, timestamptz),
+    sync.complete_jobs(jsonb, timestamptz),
+    sync.fail_job(bigint, uuid, jsonb, text, numeric, timestamptz),
+    sync.tick(timestamptz),
+    sync.tick_batch(int, timestamptz),
+    sync._housekeeping(timestamptz),
+    sync._is_quiet(),
+    sync._preloaded()
+TO sync_executor;
+
+GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics TO sync_viewer;
+GRANT SELECT (id, tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status, kind,
+              scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, retry_after,
+              error, claimed_by) ON sync.sync_executions TO sync_viewer;
+GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.metrics_text() TO sync_viewer;
+-- Functions inside a view are called with the reader's rights.
+GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb), sync._table_metrics(), sync._metrics_catalog(),
+    sync._metrics_snapshot(), sync._metrics_available() TO sync_viewer;
+
+-- What a dump must hold: all that is not derived. The dated tables are ordinary tables and are dumped anyway;
+-- database_identity is in, so that a restored database carries its former identity and stays quiet.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    -- A call each: it rewrites one catalog row, which one statement may do but once.
+    FOREACH name IN ARRAY ARRAY['providers', 'connections', 'connections_id_seq', 'sync_jobs', 'sync_jobs_id_seq', 'sync_executions',
+        'sync_executions_id_seq', 'signals', 'signals_id_seq', 'partitions', 'executors', 'database_identity', 'deleted_connections'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('sync.' || name)::pg_catalog.regclass, '');
+    END LOOP;
+END
+$$;
+
+INSERT INTO sync.engine_clock DEFAULT VALUES;
+SELECT sync.adopt_database();
