@@ -1,4 +1,4 @@
-"""How a request goes wrong: one function per kind of behaviour. Each returns a response, or None to go on as usual."""
+"""How a request goes wrong: one function per kind of behaviour; None means: go on as usual."""
 
 import asyncio
 import email.utils
@@ -8,7 +8,7 @@ import json
 from aiohttp import web
 
 CHUNK = 65536
-HTML = "<!DOCTYPE html><html><head><title>Down for maintenance</title></head><body>Please log in.</body></html>"
+HTML = "<!DOCTYPE html><html><head><title>Down</title></head><body>Please log in.</body></html>"
 TITLES = {
     400: "Bad Request",
     401: "Bad credentials",
@@ -30,7 +30,8 @@ def error_reply(request, status, message=None, headers=None):
     text = message or TITLES.get(status, f"Status {status}")
     if request.get("problem"):
         body = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status, "detail": text}
-        return web.json_response(body, status=status, headers=headers, content_type="application/problem+json")
+        kind = "application/problem+json"
+        return web.json_response(body, status=status, headers=headers, content_type=kind)
     body = {"message": text, "documentation_url": "https://docs.github.com/rest", "status": str(status)}
     return web.json_response(body, status=status, headers=headers)
 

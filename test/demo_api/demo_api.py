@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A small API that behaves like GitHub's issues endpoint, and misbehaves on request. README.md documents it."""
+"""A small API that behaves like GitHub's issues endpoint, and misbehaves on request: see README.md."""
 
 import argparse
 import asyncio
@@ -141,11 +141,12 @@ def make_app(config):
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app["store"] = store.Store(config, time.time())
     app.add_routes(listing.routes())
-    calls = {"repo": put_repo, "behaviour": set_behaviour, "items/add": add_items, "items/touch": touch_items,
-             "items": list_items, "served": list_served, "requests": list_requests, "reset": reset, "health": health}
-    for name, handler in calls.items():
+    changes = {"repo": put_repo, "behaviour": set_behaviour, "items/add": add_items,
+               "items/touch": touch_items, "reset": reset}
+    reads = {"items": list_items, "served": list_served, "requests": list_requests, "health": health}
+    for name, handler in {**changes, **reads}.items():
         app.router.add_post(f"/control/{name}", control(handler))
-        if handler in (list_items, list_served, list_requests, health):
+        if name in reads:
             app.router.add_get(f"/control/{name}", control(handler))
     return app
 
@@ -190,9 +191,12 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one (default)")
     parser.add_argument("--config", help="JSON file: seed, repos, auto (see README.md)")
     parser.add_argument("--seed", type=int, help="seed of the items' contents")
-    parser.add_argument("--repo", action="append", default=[], metavar="OWNER/NAME=ITEMS", help="a repository")
-    parser.add_argument("--auto-items", type=int, help="make unknown repositories when asked for, with so many items")
-    parser.add_argument("--exit-with-parent", action="store_true", help="stop when the parent process has gone")
+    parser.add_argument("--repo", action="append", default=[], metavar="OWNER/NAME=ITEMS",
+                        help="a repository and its number of items")
+    parser.add_argument("--auto-items", type=int,
+                        help="make unknown repositories when asked for, with so many items")
+    parser.add_argument("--exit-with-parent", action="store_true",
+                        help="stop when the parent process has gone")
     options = parser.parse_args()
     try:
         app = make_app(read_config(options))

@@ -1,4 +1,4 @@
-"""The endpoints that list items: GitHub's issues, plain paging of four sorts, and the function connector's POST."""
+"""The endpoints that list items: GitHub's issues, plain paging, and the function connector's POST."""
 
 import base64
 import hashlib
@@ -22,7 +22,8 @@ def authorized(request, repo):
     kind = auth.get("type", "bearer")
     header = request.headers.get("Authorization", "")
     if kind == "bearer":
-        wanted, given = auth["token"], header.partition(" ")[2] if header.lower().startswith(("bearer ", "token ")) else ""
+        scheme, _, token = header.partition(" ")
+        wanted, given = auth["token"], token if scheme.lower() in ("bearer", "token") else ""
     elif kind == "basic":
         pair = f"{auth['user']}:{auth['password']}".encode()
         wanted, given = "Basic " + base64.b64encode(pair).decode(), header
@@ -76,7 +77,8 @@ async def regular(request, repo, behaviour, entry, text, lister):
         return behaviours.error_reply(request, 401, headers=repo.limiter.headers())
     if not repo.limiter.take(now):
         headers = {**repo.limiter.headers(), **behaviours.retry_after_header(repo.limiter.retry_after, now)}
-        return behaviours.error_reply(request, repo.limiter.status, f"API rate limit exceeded for {repo.name}.", headers)
+        message = f"API rate limit exceeded for {repo.name}."
+        return behaviours.error_reply(request, repo.limiter.status, message, headers)
     repo.grow(now)
     try:
         rows, body, headers = lister(request, repo, behaviour, text)
@@ -183,7 +185,7 @@ def by_next_url(request, repo, behaviour, text):
 
 
 def function(request, repo, behaviour, text):
-    """POST of the function connector: items in the order they were made, the cursor being how many were handed out."""
+    """POST of the function connector: items in the order they were made; the cursor is how many went out."""
     asked = json.loads(text or "{}")
     if not isinstance(asked, dict):
         raise ValueError("the body is not an object")

@@ -5,7 +5,7 @@ import random
 import zlib
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-WORDS = "timeout cursor retry window tenant token page index replica lease signal queue jitter slot backoff".split()
+WORDS = "timeout cursor retry window tenant token page index replica lease signal queue jitter slot".split()
 MAX_LOGGED = 200_000
 
 
@@ -120,7 +120,7 @@ class Repo:
         return item
 
     def grow(self, now):
-        """Adds what is due by `now`, each item stamped with the time it was due: the same seed gives the same items."""
+        """Adds what is due by `now`, each item stamped with the time it was due, whenever it is asked for."""
         if not self.growth:
             return
         every = float(self.growth.get("every_seconds", 5))

@@ -136,7 +136,8 @@ def test_credentials(api, repo, auth, headers, query):
 
 
 def test_rate_limit_window(api, repo):
-    api.control("repo", repo=repo, items=1, rate_limit={"limit": 2, "window_seconds": 3600, "retry_after": 30})
+    limit = {"limit": 2, "window_seconds": 3600, "retry_after": 30}
+    api.control("repo", repo=repo, items=1, rate_limit=limit)
     assert [api.get(issues(repo))[0] for _ in range(3)] == [200, 200, 403]
     status, headers, _ = api.get(issues(repo))
     assert (status, headers["X-RateLimit-Remaining"], headers["Retry-After"]) == (403, "0", "30")
@@ -147,7 +148,8 @@ def test_rate_limit_window(api, repo):
 def test_script_then_standing_behaviour(api, repo):
     api.control("repo", repo=repo, items=1)
     api.control("behaviour", repo=repo, behaviour={"kind": "unauthorized"}, script=[
-        {"kind": "status", "status": 503, "retry_after": 7}, {"kind": "forbidden", "times": 2}, {"kind": "not_found"}])
+        {"kind": "status", "status": 503, "retry_after": 7}, {"kind": "forbidden", "times": 2},
+        {"kind": "not_found"}])
     answers = [api.get(issues(repo)) for _ in range(6)]
     assert [answer[0] for answer in answers] == [503, 403, 403, 404, 401, 401]
     assert answers[0][1]["Retry-After"] == "7"
@@ -162,9 +164,13 @@ def test_behaviour_of_one_page(api, repo):
 
 
 @pytest.mark.parametrize("behaviour,status", [
-    ({"kind": "rate_limit"}, 403), ({"kind": "rate_limit", "status": 429, "retry_after": {"date_in": 60}}, 429),
-    ({"kind": "slow", "seconds": 0.05}, 200), ({"kind": "html"}, 200), ({"kind": "body", "text": "{\"a\":"}, 200),
-    ({"kind": "body", "hex": "00ff"}, 200), ({"kind": "status", "status": 502}, 502),
+    ({"kind": "rate_limit"}, 403),
+    ({"kind": "rate_limit", "status": 429, "retry_after": {"date_in": 60}}, 429),
+    ({"kind": "slow", "seconds": 0.05}, 200),
+    ({"kind": "html"}, 200),
+    ({"kind": "body", "text": "{\"a\":"}, 200),
+    ({"kind": "body", "hex": "00ff"}, 200),
+    ({"kind": "status", "status": 502}, 502),
 ])
 def test_kinds_that_answer(api, repo, behaviour, status):
     api.control("repo", repo=repo, items=2)
@@ -219,7 +225,8 @@ def test_pagers_that_mislead(api, repo):
     assert "page=5" in links(headers)["next"] and body == b"[]"
     api.control("behaviour", repo=repo, behaviour={"kind": "foreign_next", "url": "http://evil.test/x"})
     assert links(api.get(issues(repo))[1]) == {"next": "http://evil.test/x"}
-    api.control("behaviour", repo=repo, behaviour={"kind": "redirect", "location": f"{api.url}/control/health"})
+    redirect = {"kind": "redirect", "location": f"{api.url}/control/health"}
+    api.control("behaviour", repo=repo, behaviour=redirect)
     assert b'"ok": true' in api.get(issues(repo))[2]
 
 
@@ -238,12 +245,20 @@ def walk(api, first, rows, following):
 def test_plain_paging(api, repo):
     base = f"/plain/{repo}"
     every = [1, 2, 3, 4, 5, 6, 7]
-    assert walk(api, f"{base}/cursor?limit=3", lambda reply: reply["data"]["items"], lambda reply: (
-        reply["meta"]["next_cursor"] and f"{base}/cursor?limit=3&cursor={reply['meta']['next_cursor']}")) == every
-    assert walk(api, f"{base}/page?per_page=3", lambda reply: reply["items"], lambda reply: (
-        reply["page"] < reply["total_pages"] and f"{base}/page?per_page=3&page={reply['page'] + 1}")) == every
-    assert walk(api, f"{base}/offset?limit=3", lambda reply: reply["items"], lambda reply: (
-        reply["offset"] + 3 < reply["total"] and f"{base}/offset?limit=3&offset={reply['offset'] + 3}")) == every
+
+    def next_cursor(reply):
+        cursor = reply["meta"]["next_cursor"]
+        return cursor and f"{base}/cursor?limit=3&cursor={cursor}"
+
+    def next_page(reply):
+        return reply["page"] < reply["total_pages"] and f"{base}/page?per_page=3&page={reply['page'] + 1}"
+
+    def next_offset(reply):
+        return reply["offset"] + 3 < reply["total"] and f"{base}/offset?limit=3&offset={reply['offset'] + 3}"
+
+    assert walk(api, f"{base}/cursor?limit=3", lambda reply: reply["data"]["items"], next_cursor) == every
+    assert walk(api, f"{base}/page?per_page=3", lambda reply: reply["items"], next_page) == every
+    assert walk(api, f"{base}/offset?limit=3", lambda reply: reply["items"], next_offset) == every
     assert walk(api, f"{base}/next?limit=3", lambda reply: reply["results"], lambda reply: reply["next"]) == every
 
 
@@ -255,11 +270,13 @@ def test_function_endpoint(api, repo):
 
     first = call(None)[2]
     second = call(first["next_cursor"])[2]
-    assert (len(first["signals"]), first["has_more"], len(second["signals"]), second["has_more"]) == (5, True, 2, False)
+    assert (len(first["signals"]), first["has_more"]) == (5, True)
+    assert (len(second["signals"]), second["has_more"]) == (2, False)
     assert set(first["signals"][0]) == {"kind", "occurred_at", "dedupe_key", "payload"}
     api.control("behaviour", repo=repo, script=[{"kind": "status", "status": 503, "retry_after": 3}])
     status, headers, problem = call(None)
-    assert status == problem["status"] == 503 and headers["Content-Type"].startswith("application/problem+json")
+    assert status == problem["status"] == 503
+    assert headers["Content-Type"].startswith("application/problem+json")
 
 
 def test_what_was_asked_and_served(api, repo):
@@ -307,5 +324,6 @@ def test_unknown_repository_is_404():
 def test_wrong_configuration(tmp_path):
     file = tmp_path / "config.json"
     file.write_text('{"repos": {"a/b": {"behaviour": {"kind": "nonsense"}}}}')
-    result = subprocess.run([sys.executable, str(PROGRAM), "--config", str(file)], capture_output=True, text=True, timeout=20)
+    command = [sys.executable, str(PROGRAM), "--config", str(file)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert result.returncode == 2 and "unknown behaviour" in result.stderr
