@@ -156,8 +156,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    IF clock.sweep_after IS NULL AND as_of >= clock.last_tick_at - ahead THEN
-        IF as_of > clock.last_tick_at + interval '1 second' THEN
+    IF clock.sweep_after IS NULL AND (clock.last_tick_at IS NULL OR as_of >= clock.last_tick_at - ahead) THEN
+        IF clock.last_tick_at IS NULL OR as_of > clock.last_tick_at + interval '1 second' THEN
             UPDATE sync.engine_clock SET last_tick_at = as_of;
         END IF;
         RETURN false;
