@@ -1,6 +1,7 @@
 // What the server finds when it loads the library.
 #include "extension/boundary.hpp"
 #include "extension/guc.hpp"
+#include "extension/launcher.hpp"
 #include "extension/metrics.hpp"
 
 extern "C" {
@@ -21,6 +22,7 @@ void _PG_init(void) {
     preloaded = process_shared_preload_libraries_in_progress;
     sync_engine::define_gucs();
     sync_engine::metrics_init();
+    sync_engine::launcher_init();
 }
 
 SYNC_ENGINE_FUNCTION(preloaded) {
