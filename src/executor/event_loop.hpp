@@ -1,0 +1,102 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <curl/curl.h>
+
+namespace sync_engine {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr Clock::duration seconds_to_duration(double seconds) {
+    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+struct CurlMultiDeleter {
+    void operator()(CURLM* multi) const noexcept { curl_multi_cleanup(multi); }
+};
+
+// A file descriptor the loop waits for. Asked anew before each wait, so that both may change at any time.
+class FdSource {
+  public:
+    virtual ~FdSource() = default;
+    virtual int fd() const noexcept = 0;  // -1: nothing to wait for
+    virtual bool wants_read() const noexcept = 0;
+    virtual bool wants_write() const noexcept = 0;
+    virtual void on_ready(bool readable, bool writable) = 0;
+};
+
+// One thread, one poll: curl's transfers, other descriptors and timers. Callbacks run on the thread in run().
+class EventLoop {
+  public:
+    using TimerId = std::pair<Clock::time_point, unsigned long>;
+
+    // Throws std::runtime_error when curl cannot be set up.
+    EventLoop();
+    EventLoop(const EventLoop&) = delete;
+    EventLoop& operator=(const EventLoop&) = delete;
+
+    CURLM* multi() const noexcept { return multi_.get(); }
+
+    // Called for each transfer that curl reports as done; the handle has left the multi by then.
+    void on_transfer_done(std::function<void(CURL*, CURLcode)> callback) { transfer_done_ = std::move(callback); }
+
+    // Called before each wait, when nothing more is to be done at once.
+    void on_idle(std::function<void()> callback) { idle_ = std::move(callback); }
+
+    // `source` is borrowed and must be removed before it dies.
+    void add(FdSource& source);
+    void remove(FdSource& source);
+
+    TimerId at(Clock::time_point when, std::function<void()> callback);
+    TimerId after(double seconds, std::function<void()> callback);
+
+    // Of a timer that has fired or was cancelled: no effect.
+    void cancel(const TimerId& timer);
+
+    // Until stop(). Exceptions from callbacks pass through.
+    void run();
+    void stop() noexcept { stopped_ = true; }
+
+  private:
+    void wait();
+    void dispatch_sources();
+    void collect_transfers();
+    void fire_timers();
+
+    std::unique_ptr<CURLM, CurlMultiDeleter> multi_;
+    std::function<void(CURL*, CURLcode)> transfer_done_;
+    std::function<void()> idle_;
+    std::vector<FdSource*> sources_;
+    std::vector<curl_waitfd> waiting_;
+    std::vector<FdSource*> waiting_sources_;
+    std::map<TimerId, std::function<void()>> timers_;
+    unsigned long next_timer_ = 1;
+    bool stopped_ = false;
+};
+
+// A timer that is cancelled with its owner; setting it anew replaces the earlier setting.
+class Timer {
+  public:
+    explicit Timer(EventLoop& loop) : loop_(loop) {}
+    Timer(const Timer&) = delete;
+    Timer& operator=(const Timer&) = delete;
+    ~Timer() { clear(); }
+
+    void set_at(Clock::time_point when, std::function<void()> callback);
+    void set_after(double seconds, std::function<void()> callback);
+    void clear();
+    bool pending() const noexcept { return set_; }
+
+  private:
+    EventLoop& loop_;
+    EventLoop::TimerId id_{};
+    bool set_ = false;
+};
+
+}  // namespace sync_engine

@@ -1,0 +1,288 @@
+#include "executor/http_client.hpp"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include <unistd.h>
+
+#include "core/url.hpp"
+
+namespace sync_engine {
+
+namespace {
+
+constexpr long kDefaultTimeoutMs = 30'000;
+constexpr long kDefaultConnectTimeoutMs = 10'000;
+constexpr std::size_t kMaxHeaderBytes = 256 * 1024;
+constexpr std::size_t kMaxSpareHandles = 256;
+constexpr std::string_view kNoConnection =
+    "no connection to the host: it is unknown, unreachable, refuses connections, or has an address that this "
+    "executor may not connect to";
+
+bool is_token(std::string_view text) {
+    constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+    return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+               kMarks.find(c) != std::string_view::npos;
+    });
+}
+
+bool is_field_value(std::string_view text) {
+    return std::none_of(text.begin(), text.end(), [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
+}
+
+// Why the request cannot be sent; empty when it can.
+std::string fault_of(const HttpRequest& request) {
+    if (!is_token(request.method)) {
+        return "the request's method is not a token";
+    }
+    if (!parse_url(request.url)) {
+        return "the request's URL is not a plain http or https URL";
+    }
+    for (const auto& [name, value] : request.headers) {
+        if (!is_token(name) || !is_field_value(value)) {
+            return "a request header holds characters that a header cannot carry";
+        }
+    }
+    return {};
+}
+
+std::string_view trimmed(std::string_view text) {
+    const auto first = text.find_first_not_of(" \t\r\n");
+    const auto last = text.find_last_not_of(" \t\r\n");
+    return first == std::string_view::npos ? std::string_view() : text.substr(first, last - first + 1);
+}
+
+}  // namespace
+
+struct HttpClient::Transfer {
+    TransferId id = 0;
+    const AddressPolicy* policy = nullptr;
+    CurlEasy easy;
+    CurlList headers;
+    std::string body;  // of the request; curl reads it in place
+    HttpResponse response{};
+    std::size_t body_limit = 0;
+    std::size_t header_bytes = 0;
+    bool too_large = false;
+    bool blocked = false;
+    Done done;
+};
+
+HttpClient::HttpClient(EventLoop& loop, const AddressPolicy& policy, HttpSettings settings)
+    : loop_(loop), policy_(policy), settings_(std::move(settings)) {
+    loop_.on_transfer_done([this](CURL* easy, CURLcode code) { finished(easy, code); });
+}
+
+HttpClient::~HttpClient() {
+    loop_.on_transfer_done(nullptr);
+    for (const auto& [id, transfer] : transfers_) {
+        curl_multi_remove_handle(loop_.multi(), transfer->easy.get());
+    }
+}
+
+HttpClient::TransferId HttpClient::start(const HttpRequest& request, Done done) {
+    auto owned = std::make_unique<Transfer>();
+    Transfer& transfer = *owned;
+    transfer.id = next_id_++;
+    transfer.policy = &policy_;
+    transfer.done = std::move(done);
+    transfers_.emplace(transfer.id, std::move(owned));
+    std::string fault = fault_of(request);
+    if (fault.empty()) {
+        try {
+            transfer.easy = take_handle();
+            configure(transfer, request);
+            if (curl_multi_add_handle(loop_.multi(), transfer.easy.get()) == CURLM_OK) {
+                return transfer.id;
+            }
+            fault = "the request cannot be started";
+        } catch (const std::exception& error) {
+            fault = error.what();
+        }
+    }
+    HttpResponse refused{};
+    refused.error_code = "other";
+    refused.error_message = std::move(fault);
+    // Not from within start: the caller has not noted the id yet.
+    loop_.after(0, [this, id = transfer.id, refused = std::move(refused)] { deliver(id, refused); });
+    return transfer.id;
+}
+
+void HttpClient::cancel(TransferId id) {
+    const auto found = transfers_.find(id);
+    if (found == transfers_.end()) {
+        return;
+    }
+    if (found->second->easy) {
+        curl_multi_remove_handle(loop_.multi(), found->second->easy.get());
+    }
+    transfers_.erase(found);
+}
+
+CurlEasy HttpClient::take_handle() {
+    if (!spare_.empty()) {
+        CurlEasy easy = std::move(spare_.back());
+        spare_.pop_back();
+        return easy;
+    }
+    CurlEasy easy(curl_easy_init());
+    if (!easy) {
+        throw std::bad_alloc();
+    }
+    return easy;
+}
+
+void HttpClient::configure(Transfer& transfer, const HttpRequest& request) {
+    CURL* const easy = transfer.easy.get();
+    curl_easy_reset(easy);
+    transfer.body = request.body;
+    transfer.body_limit = request.max_body_bytes == 0 ? settings_.max_body_bytes
+                                                      : std::min(request.max_body_bytes, settings_.max_body_bytes);
+    set_option(easy, CURLOPT_PRIVATE, static_cast<void*>(&transfer));
+    set_option(easy, CURLOPT_URL, request.url.c_str());
+    set_option(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    set_option(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    set_option(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    set_option(easy, CURLOPT_PROXY, "");  // else http_proxy in the environment would take the request elsewhere
+    set_option(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
+    set_option(easy, CURLOPT_NOSIGNAL, 1L);
+    set_option(easy, CURLOPT_QUICK_EXIT, 1L);
+    set_option(easy, CURLOPT_TIMEOUT_MS, request.timeout_ms > 0 ? request.timeout_ms : kDefaultTimeoutMs);
+    set_option(easy, CURLOPT_CONNECTTIMEOUT_MS,
+               request.connect_timeout_ms > 0 ? request.connect_timeout_ms : kDefaultConnectTimeoutMs);
+    set_option(easy, CURLOPT_MAXFILESIZE_LARGE, static_cast<curl_off_t>(transfer.body_limit));
+    set_option(easy, CURLOPT_ACCEPT_ENCODING, "");
+    set_option(easy, CURLOPT_USERAGENT, settings_.user_agent.c_str());
+    if (!settings_.ca_file.empty()) {
+        set_option(easy, CURLOPT_CAINFO, settings_.ca_file.c_str());
+    }
+    set_option(easy, CURLOPT_OPENSOCKETFUNCTION, &HttpClient::open_socket);
+    set_option(easy, CURLOPT_OPENSOCKETDATA, static_cast<void*>(&transfer));
+    set_option(easy, CURLOPT_WRITEFUNCTION, &HttpClient::on_body);
+    set_option(easy, CURLOPT_WRITEDATA, static_cast<void*>(&transfer));
+    set_option(easy, CURLOPT_HEADERFUNCTION, &HttpClient::on_header);
+    set_option(easy, CURLOPT_HEADERDATA, static_cast<void*>(&transfer));
+
+    CurlList headers = append(nullptr, "Expect:");
+    for (const auto& [name, value] : request.headers) {
+        // A header without a value is written with ';', or curl would leave it out.
+        headers = append(std::move(headers), value.empty() ? name + ";" : name + ": " + value);
+    }
+    transfer.headers = std::move(headers);
+    set_option(easy, CURLOPT_HTTPHEADER, transfer.headers.get());
+    if (!transfer.body.empty() || request.method == "POST" || request.method == "PUT" || request.method == "PATCH") {
+        set_option(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(transfer.body.size()));
+        set_option(easy, CURLOPT_POSTFIELDS, static_cast<const void*>(transfer.body.c_str()));
+    }
+    if (request.method == "HEAD") {
+        set_option(easy, CURLOPT_NOBODY, 1L);
+    } else {
+        set_option(easy, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    }
+}
+
+curl_socket_t HttpClient::open_socket(void* self, curlsocktype purpose, curl_sockaddr* address) noexcept {
+    auto* transfer = static_cast<Transfer*>(self);
+    if (purpose != CURLSOCKTYPE_IPCXN || !transfer->policy->permits(&address->addr, address->addrlen)) {
+        transfer->blocked = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+std::size_t HttpClient::on_body(char* data, std::size_t size, std::size_t count, void* self) noexcept {
+    auto* transfer = static_cast<Transfer*>(self);
+    const std::size_t bytes = size * count;
+    if (bytes > transfer->body_limit - transfer->response.body.size()) {
+        transfer->too_large = true;
+        return 0;
+    }
+    try {
+        transfer->response.body.append(data, bytes);
+    } catch (...) {
+        transfer->too_large = true;
+        return 0;
+    }
+    return bytes;
+}
+
+std::size_t HttpClient::on_header(char* data, std::size_t size, std::size_t count, void* self) noexcept {
+    auto* transfer = static_cast<Transfer*>(self);
+    const std::size_t bytes = size * count;
+    transfer->header_bytes += bytes;
+    if (transfer->header_bytes > kMaxHeaderBytes) {
+        transfer->too_large = true;
+        return 0;
+    }
+    try {
+        const std::string_view line(data, bytes);
+        const std::size_t colon = line.find(':');
+        if (line.starts_with("HTTP/")) {
+            transfer->response.headers.clear();  // those of an interim reply (1xx)
+        } else if (colon != std::string_view::npos) {
+            transfer->response.headers.emplace_back(trimmed(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
+        }
+    } catch (...) {
+        return 0;
+    }
+    return bytes;
+}
+
+void HttpClient::finished(CURL* easy, CURLcode code) {
+    char* pointer = nullptr;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &pointer);
+    auto& transfer = *reinterpret_cast<Transfer*>(pointer);
+    HttpResponse response = std::move(transfer.response);
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response.status);
+    const auto fail = [&](std::string_view error_code, std::string_view message) {
+        response.error_code = error_code;
+        response.error_message = message;
+        response.body.clear();
+    };
+    switch (code) {
+        case CURLE_OK:
+            break;
+        case CURLE_OPERATION_TIMEDOUT:
+            fail("timeout", "the request took too long");
+            break;
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_COULDNT_RESOLVE_HOST:
+            fail(transfer.blocked ? "blocked_address" : "connect", kNoConnection);
+            break;
+        case CURLE_SSL_CONNECT_ERROR:
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CERTPROBLEM:
+        case CURLE_SSL_CIPHER:
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_ISSUER_ERROR:
+        case CURLE_SSL_INVALIDCERTSTATUS:
+            fail("tls", curl_easy_strerror(code));
+            break;
+        default:
+            if (transfer.too_large || code == CURLE_FILESIZE_EXCEEDED) {
+                fail("body_too_large",
+                     "the reply is longer than " + std::to_string(transfer.body_limit) + " bytes");
+            } else {
+                fail("other", curl_easy_strerror(code));
+            }
+    }
+    deliver(transfer.id, std::move(response));
+}
+
+void HttpClient::deliver(TransferId id, HttpResponse response) {
+    const auto found = transfers_.find(id);
+    if (found == transfers_.end()) {
+        return;
+    }
+    const std::unique_ptr<Transfer> transfer = std::move(found->second);
+    transfers_.erase(found);
+    if (transfer->easy && spare_.size() < kMaxSpareHandles) {
+        curl_easy_reset(transfer->easy.get());  // forgets the pointers into this transfer
+        spare_.push_back(std::move(transfer->easy));
+    }
+    transfer->done(std::move(response));
+}
+
+}  // namespace sync_engine

@@ -1,0 +1,105 @@
+#include "executor/json_text.hpp"
+
+#include <cstdint>
+
+namespace sync_engine {
+
+namespace {
+
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+
+void append_control(std::string& out, unsigned char c) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    out += "\\u00";
+    out += digits[c >> 4];
+    out += digits[c & 15];
+}
+
+bool append_ascii(std::string& out, unsigned char c) {
+    switch (c) {
+        case 0:
+            out += kReplacement;
+            return false;
+        case '"':
+            out += "\\\"";
+            return true;
+        case '\\':
+            out += "\\\\";
+            return true;
+        case '\n':
+            out += "\\n";
+            return true;
+        case '\t':
+            out += "\\t";
+            return true;
+        default:
+            if (c < 0x20 || c == 0x7f) {
+                append_control(out, c);
+            } else {
+                out += static_cast<char>(c);
+            }
+            return true;
+    }
+}
+
+}  // namespace
+
+std::size_t utf8_character_length(std::string_view text) noexcept {
+    if (text.empty()) {
+        return 0;
+    }
+    const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
+    const std::uint8_t first = byte(0);
+    if (first < 0x80) {
+        return 1;
+    }
+    const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || text.size() < length) {
+        return 0;
+    }
+    // The second byte's range rules out overlong forms, surrogates and what lies above U+10FFFF (RFC 3629).
+    const std::uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    const std::uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (byte(1) < low || byte(1) > high) {
+        return 0;
+    }
+    for (std::size_t i = 2; i < length; ++i) {
+        if ((byte(i) & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+std::size_t append_json_string(std::string& out, std::string_view text) {
+    std::size_t replaced = 0;
+    out.reserve(out.size() + text.size() + 2);
+    out += '"';
+    for (std::size_t i = 0; i < text.size();) {
+        const std::size_t length = utf8_character_length(text.substr(i));
+        if (length == 1) {
+            replaced += append_ascii(out, static_cast<unsigned char>(text[i])) ? 0 : 1;
+        } else if (length == 0) {
+            out += kReplacement;
+            ++replaced;
+        } else {
+            out.append(text.substr(i, length));
+        }
+        i += length == 0 ? 1 : length;
+    }
+    out += '"';
+    return replaced;
+}
+
+std::string_view truncate_utf8(std::string_view text, std::size_t limit) noexcept {
+    if (text.size() <= limit) {
+        return text;
+    }
+    std::size_t end = limit;
+    while (end > 0 && (static_cast<std::uint8_t>(text[end]) & 0xc0) == 0x80) {
+        --end;
+    }
+    return text.substr(0, end);
+}
+
+}  // namespace sync_engine

@@ -1,0 +1,223 @@
+#include "executor/option_table.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <sstream>
+
+#include "executor/address_policy.hpp"
+#include "executor/pg_handles.hpp"
+
+namespace sync_engine {
+
+namespace {
+
+OptionProblem set_number(double& target, std::string_view text, double low, double high,
+                         std::string_view unit) {
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high)) {
+        std::ostringstream message;
+        message << "must be a number of " << unit << " from " << low << " to " << high;
+        return message.str();
+    }
+    target = value;
+    return {};
+}
+
+OptionProblem set_integer(int& target, std::string_view text, int low, int high) {
+    int value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+        return "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high);
+    }
+    target = value;
+    return {};
+}
+
+OptionProblem set_switch(bool& target, std::string_view text) {
+    if (text == "on" || text == "true" || text == "yes" || text == "1") {
+        target = true;
+    } else if (text == "off" || text == "false" || text == "no" || text == "0") {
+        target = false;
+    } else {
+        return "must be on or off";
+    }
+    return {};
+}
+
+OptionProblem set_body_limit(Options& o, std::string_view text) {
+    double bytes = 0;
+    OptionProblem problem = set_number(bytes, text, 1024, 1024.0 * 1024 * 1024, "bytes");
+    o.max_body_bytes = static_cast<std::size_t>(bytes);
+    return problem;
+}
+
+bool is_variable_name(std::string_view name) {
+    const auto allowed = [](char c) {
+        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+    };
+    return !name.empty() && std::all_of(name.begin(), name.end(), allowed);
+}
+
+OptionProblem add_secret_env(Options& o, std::string_view text) {
+    const auto items = parse_host_bound_list(text);
+    if (!items || items->empty()) {
+        return "must be NAME or NAME@host[,host...]";
+    }
+    for (const auto& [name, hosts] : *items) {
+        if (!is_variable_name(name)) {
+            return "'" + name + "' is not the name of an environment variable";
+        }
+        // The executor's own credentials are never a connection's business.
+        if (name.starts_with("PG") || name.starts_with("SYNC_EXECUTOR_")) {
+            return "'" + name + "' belongs to the executor itself and cannot be given to connections";
+        }
+        o.secret_env.push_back({name, hosts});
+    }
+    return {};
+}
+
+OptionProblem add_secret_dir(Options& o, std::string_view text) {
+    const auto items = parse_host_bound_list(text);
+    if (!items || items->empty()) {
+        return "must be DIR or DIR@host[,host...]";
+    }
+    for (const auto& [path, hosts] : *items) {
+        o.secret_dirs.push_back({path, hosts});
+    }
+    return {};
+}
+
+OptionProblem add_addresses(Options& o, std::string_view text) {
+    std::string words(text);
+    std::replace_if(
+        words.begin(), words.end(), [](char c) { return c == ',' || c == ';'; }, ' ');
+    std::istringstream stream(words);
+    for (std::string word; stream >> word;) {
+        if (!AddressPolicy().allow(word)) {
+            return "'" + word + "' is not loopback, private, all, an address or a block like 10.0.0.0/8";
+        }
+        o.allowed_addresses.push_back(word);
+    }
+    return {};
+}
+
+OptionProblem set_log_level(Options& o, std::string_view text) {
+    const auto level = parse_log_level(text);
+    o.log_level = level.value_or(LogLevel::info);
+    return level ? OptionProblem() : "must be debug, info, warn or error";
+}
+
+OptionProblem set_database_url(Options& o, std::string_view text) {
+    o.database_url = text;
+    char* message = nullptr;
+    const PgConninfo parsed(PQconninfoParse(o.database_url.c_str(), &message));
+    const PgMemory owned(message);
+    // libpq's own message quotes the string, and with it the password.
+    return parsed ? OptionProblem() : "is not a PostgreSQL URL or key=value connection string";
+}
+
+OptionProblem set_metrics_address(Options& o, std::string_view text) {
+    const std::size_t colon = text.rfind(':');
+    int port = 0;
+    if (colon == std::string_view::npos || !set_integer(port, text.substr(colon + 1), 0, 65535).empty()) {
+        return "must be host:port";
+    }
+    o.metrics_address = text;
+    return {};
+}
+
+using Text = std::string_view;
+
+constexpr std::array kSpecs{
+    OptionSpec{"database-url", "dsn", "URL", "", false, false, set_database_url,
+               "Database to work for: postgresql://user@host/db or key=value pairs. Without it the PG* "
+               "variables count."},
+    OptionSpec{
+        "name", "", "NAME", "", false, false,
+        [](Options& o, Text v) {
+            o.name = v;
+            return v.empty() || v.size() > 100 ? OptionProblem("must have 1 to 100 characters")
+                                               : OptionProblem();
+        },
+        "Name of this executor. When one of the same name starts anew, jobs its predecessor held are retried "
+        "at once, so give each its own and keep it. Default: host name and process id."},
+    OptionSpec{"concurrency", "", "N", "64", false, false,
+               [](Options& o, Text v) { return set_integer(o.concurrency, v, 1, 10000); },
+               "Jobs in flight at a time."},
+    OptionSpec{"batch-size", "", "N", "1000", false, false,
+               [](Options& o, Text v) { return set_integer(o.batch_size, v, 1, 1000); },
+               "Most jobs in one claim and most results in one transaction."},
+    OptionSpec{"prefetch", "", "N", "0", false, false,
+               [](Options& o, Text v) { return set_integer(o.prefetch, v, 0, 1000); },
+               "Jobs claimed beyond the free slots, for very short jobs. Never more than are expected to "
+               "start within "
+               "one heartbeat."},
+    OptionSpec{"once", "", "", "off", false, false, [](Options& o, Text v) { return set_switch(o.once, v); },
+               "Work off what is due, then exit with status 0."},
+    OptionSpec{
+        "tick", "", "", "off", false, false, [](Options& o, Text v) { return set_switch(o.tick, v); },
+        "Also enqueue what is due, every tick interval: for servers that cannot preload the extension. "
+        "Harmless beside the background worker."},
+    OptionSpec{
+        "wake-up", "", "on|off", "on", false, false,
+        [](Options& o, Text v) { return set_switch(o.wake_up, v); },
+        "Keep a second connection that the database wakes when work arrives. Without it, or where it cannot "
+        "work, the executor polls."},
+    OptionSpec{"poll-seconds", "", "S", "5", false, false,
+               [](Options& o, Text v) { return set_number(o.poll_seconds, v, 0.05, 3600, "seconds"); },
+               "Longest sleep between two looks for work."},
+    OptionSpec{"heartbeat-seconds", "", "S", "15", false, false,
+               [](Options& o, Text v) { return set_number(o.heartbeat_seconds, v, 0.1, 3600, "seconds"); },
+               "Time between heartbeats; a third of sync_engine.lease_seconds where that is less."},
+    OptionSpec{
+        "drain-seconds", "", "S", "30", false, false,
+        [](Options& o, Text v) { return set_number(o.drain_seconds, v, 0, 86400, "seconds"); },
+        "After SIGTERM or SIGINT, how long running jobs may finish before they are handed back. A second "
+        "signal exits at once."},
+    OptionSpec{
+        "allow-secret-env", "", "NAME[@HOST,...]", "", true, false, add_secret_env,
+        "Environment variable that {\"$env\": \"NAME\"} in a config may name, for requests to these hosts "
+        "(*.example.com matches below it; none given: any host). Repeatable."},
+    OptionSpec{"secret-dir", "", "DIR[@HOST,...]", "", true, false, add_secret_dir,
+               "Directory whose files {\"$file\": \"name\"} in a config may name, for requests to these "
+               "hosts. Repeatable."},
+    OptionSpec{"allow-private-addresses", "", "RULE", "", true, false, add_addresses,
+               "Internal addresses that connectors may reach: loopback, private, all, an address or a block "
+               "(10.1.0.0/16). Repeatable. Without it only global addresses."},
+    OptionSpec{"max-body-bytes", "", "N", "16777216", false, false, set_body_limit,
+               "Longest reply, decoded, that is read from an API."},
+    OptionSpec{"ca-file", "", "FILE", "", false, false,
+               [](Options& o, Text v) {
+                   o.ca_file = v;
+                   return OptionProblem();
+               },
+               "Certificate authorities to trust instead of the system's (PEM)."},
+    OptionSpec{"user-agent", "", "TEXT", "sync-executor/" SYNC_ENGINE_VERSION, false, false,
+               [](Options& o, Text v) {
+                   o.user_agent = v;
+                   const bool printable =
+                       std::all_of(v.begin(), v.end(), [](char c) { return c >= ' ' && c <= '~'; });
+                   return printable ? OptionProblem() : OptionProblem("must be printable ASCII");
+               },
+               "User-Agent of requests whose connector sets none."},
+    OptionSpec{"metrics-address", "", "HOST:PORT", "", false, false, set_metrics_address,
+               "Serve Prometheus metrics there under /metrics."},
+    OptionSpec{"log-level", "", "LEVEL", "info", false, false, set_log_level,
+               "debug, info, warn or error; one JSON object a line on standard error."},
+    OptionSpec{"test-stop-at", "", "STEP", "", false, true,
+               [](Options& o, Text v) {
+                   o.test_stop_at = v;
+                   return OptionProblem();
+               },
+               "For the project's tests: the process kills itself at this step."},
+};
+
+}  // namespace
+
+std::span<const OptionSpec> option_table() {
+    return kSpecs;
+}
+
+}  // namespace sync_engine

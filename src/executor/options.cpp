@@ -1,0 +1,276 @@
+#include "executor/options.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include <libpq-fe.h>
+
+#include "executor/option_table.hpp"
+#include "executor/pg_handles.hpp"
+
+namespace sync_engine {
+
+namespace {
+
+const OptionSpec* find_option(std::string_view name) {
+    const auto table = option_table();
+    const auto found = std::find_if(table.begin(), table.end(), [&](const OptionSpec& spec) {
+        return spec.name == name || (!spec.alias.empty() && spec.alias == name);
+    });
+    return found == table.end() ? nullptr : &*found;
+}
+
+std::string variable_name(std::string_view option) {
+    std::string name = "SYNC_EXECUTOR_";
+    for (const char c : option) {
+        name += c == '-' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+    }
+    return name;
+}
+
+// One place options come from: values by option, and how to name the place in an error.
+struct Source {
+    std::map<const OptionSpec*, std::vector<std::string>> values;
+    std::function<std::string(const OptionSpec&)> label;
+};
+
+void put(Source& source, const OptionSpec& spec, std::string value) {
+    auto& values = source.values[&spec];
+    if (!spec.is_list) {
+        values.clear();
+    }
+    values.push_back(std::move(value));
+}
+
+struct CommandLine {
+    Source source;
+    std::string config_path;
+    bool help = false;
+    bool version = false;
+};
+
+std::string take_value(std::string_view flag, const std::optional<std::string>& attached,
+                       std::span<const std::string> arguments, std::size_t& at) {
+    if (attached) {
+        return *attached;
+    }
+    if (at + 1 >= arguments.size()) {
+        throw OptionError("--" + std::string(flag) + " needs a value");
+    }
+    return arguments[++at];
+}
+
+CommandLine read_command_line(std::span<const std::string> arguments) {
+    CommandLine line;
+    line.source.label = [](const OptionSpec& spec) { return "--" + std::string(spec.name); };
+    for (std::size_t at = 0; at < arguments.size(); ++at) {
+        const std::string& argument = arguments[at];
+        if (argument == "-h" || argument == "--help") {
+            line.help = true;
+            continue;
+        }
+        if (argument == "-V" || argument == "--version") {
+            line.version = true;
+            continue;
+        }
+        if (!argument.starts_with("--")) {
+            throw OptionError("'" + argument + "' is not an option; see --help");
+        }
+        const std::size_t equals = argument.find('=');
+        const std::string flag = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+        std::optional<std::string> attached;
+        if (equals != std::string::npos) {
+            attached = argument.substr(equals + 1);
+        }
+        if (flag == "config") {
+            line.config_path = take_value(flag, attached, arguments, at);
+            continue;
+        }
+        const OptionSpec* spec = find_option(flag);
+        if (spec == nullptr) {
+            throw OptionError("there is no option --" + flag + "; see --help");
+        }
+        put(line.source, *spec,
+            spec->metavar.empty() ? attached.value_or("on") : take_value(flag, attached, arguments, at));
+    }
+    return line;
+}
+
+Source read_environment(const OptionSources& sources) {
+    Source source;
+    source.label = [](const OptionSpec& spec) { return variable_name(spec.name); };
+    for (const OptionSpec& spec : option_table()) {
+        for (const std::string_view name : {spec.alias, spec.name}) {
+            auto value = name.empty() ? std::nullopt : sources.environment(variable_name(name));
+            if (value && !value->empty()) {
+                put(source, spec, std::move(*value));
+            }
+        }
+    }
+    return source;
+}
+
+std::string trimmed(std::string_view text) {
+    const auto first = text.find_first_not_of(" \t\r");
+    const auto last = text.find_last_not_of(" \t\r");
+    return first == std::string_view::npos ? "" : std::string(text.substr(first, last - first + 1));
+}
+
+Source read_config_file(const std::string& path, const OptionSources& sources) {
+    Source source;
+    source.label = [path](const OptionSpec& spec) { return std::string(spec.name) + " in " + path; };
+    if (path.empty()) {
+        return source;
+    }
+    const auto content = sources.read_file(path);
+    if (!content) {
+        throw OptionError("cannot read the config file " + path);
+    }
+    std::istringstream stream(*content);
+    int number = 0;
+    for (std::string raw; std::getline(stream, raw);) {
+        ++number;
+        const std::string line = trimmed(raw);
+        if (line.empty() || line.front() == '#') {
+            continue;
+        }
+        const std::string where = path + " line " + std::to_string(number);
+        const std::size_t equals = line.find('=');
+        if (equals == std::string::npos) {
+            throw OptionError(where + ": expected key = value");
+        }
+        std::string key = trimmed(std::string_view(line).substr(0, equals));
+        std::replace(key.begin(), key.end(), '_', '-');
+        const OptionSpec* spec = find_option(key);
+        if (spec == nullptr) {
+            throw OptionError(where + ": there is no option '" + key + "'");
+        }
+        put(source, *spec, trimmed(std::string_view(line).substr(equals + 1)));
+    }
+    return source;
+}
+
+void apply(Options& options, const OptionSpec& spec, std::span<const Source* const> strongest_first) {
+    for (const Source* source : strongest_first) {
+        const auto found = source->values.find(&spec);
+        if (found == source->values.end()) {
+            continue;
+        }
+        for (const std::string& value : found->second) {
+            if (const OptionProblem problem = spec.set(options, value); !problem.empty()) {
+                throw OptionError(source->label(spec) + ": " + problem);
+            }
+        }
+        return;
+    }
+    if (!spec.fallback.empty()) {
+        spec.set(options, spec.fallback);
+    }
+}
+
+void append_wrapped(std::string& out, std::string_view text, std::size_t indent, std::size_t width) {
+    std::istringstream words{std::string(text)};
+    std::size_t column = 0;
+    for (std::string word; words >> word;) {
+        if (column == 0 || column + 1 + word.size() > width) {
+            out += column == 0 ? "" : "\n";
+            out.append(indent, ' ');
+            column = indent;
+        } else {
+            out += ' ';
+            ++column;
+        }
+        out += word;
+        column += word.size();
+    }
+    out += '\n';
+}
+
+}  // namespace
+
+OptionSources process_sources() {
+    OptionSources sources;
+    sources.environment = [](const std::string& name) -> std::optional<std::string> {
+        const char* value = std::getenv(name.c_str());
+        return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+    };
+    sources.read_file = [](const std::string& path) -> std::optional<std::string> {
+        std::ifstream file(path, std::ios::binary);
+        std::ostringstream content;
+        content << file.rdbuf();
+        return file.is_open() && !file.bad() ? std::optional(content.str()) : std::nullopt;
+    };
+    return sources;
+}
+
+Options parse_options(std::span<const std::string> arguments, const OptionSources& sources) {
+    CommandLine line = read_command_line(arguments);
+    Options options;
+    options.show_help = line.help;
+    options.show_version = line.version;
+    if (line.help || line.version) {
+        return options;
+    }
+    for (const auto& [spec, values] : line.source.values) {
+        if (spec->name == "database-url" && has_password(values.back())) {
+            throw OptionError(
+                "--" + std::string(spec->name) +
+                ": a password on the command line is visible to every user of this machine; use "
+                "SYNC_EXECUTOR_DATABASE_URL, PGPASSWORD, a password file or --config");
+        }
+    }
+    if (line.config_path.empty()) {
+        line.config_path = sources.environment("SYNC_EXECUTOR_CONFIG").value_or("");
+    }
+    const Source environment = read_environment(sources);
+    const Source file = read_config_file(line.config_path, sources);
+    const std::array<const Source*, 3> strongest_first{&line.source, &environment, &file};
+    for (const OptionSpec& spec : option_table()) {
+        apply(options, spec, strongest_first);
+    }
+    return options;
+}
+
+std::string help_text() {
+    std::string out =
+        "sync-executor claims the jobs of a sync_engine database, calls the APIs and hands the signals "
+        "back.\n\n"
+        "Usage: sync-executor [options]\n\n"
+        "Each option can also be set in the environment (--drain-seconds as SYNC_EXECUTOR_DRAIN_SECONDS) or "
+        "in a "
+        "config\nfile (drain-seconds = 30). The command line wins over the environment, that over the "
+        "file.\n\n"
+        "  --config FILE\n      Config file of key = value lines; '#' begins a comment line.\n";
+    for (const OptionSpec& spec : option_table()) {
+        if (spec.hidden) {
+            continue;
+        }
+        out += "  --" + std::string(spec.name);
+        out += spec.metavar.empty() ? "" : " " + std::string(spec.metavar);
+        out += '\n';
+        std::string text(spec.help);
+        if (!spec.fallback.empty()) {
+            text += " Default: " + std::string(spec.fallback) + ".";
+        }
+        append_wrapped(out, text, 6, 100);
+    }
+    out += "  --help, --version\n";
+    return out;
+}
+
+bool has_password(const std::string& database_url) {
+    const PgConninfo parsed(PQconninfoParse(database_url.c_str(), nullptr));
+    for (const PQconninfoOption* o = parsed.get(); o != nullptr && o->keyword != nullptr; ++o) {
+        const std::string_view keyword = o->keyword;
+        if ((keyword == "password" || keyword == "sslpassword") && o->val != nullptr && *o->val != '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace sync_engine

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "executor/log.hpp"
+#include "executor/secret_rules.hpp"
+
+namespace sync_engine {
+
+// What --help, the environment (SYNC_EXECUTOR_*) and the config file can set. The defaults are in the one
+// table of options.cpp, which parsing, --help and docs/executor.md share.
+struct Options {
+    std::string database_url;  // libpq URL or key=value string; empty: PG* variables and libpq's defaults
+    std::string name;          // empty: host name and process id
+    int concurrency = 0;       // jobs that may be in flight, 1..10000
+    int batch_size = 0;        // most jobs in one claim or one complete, 1..1000
+    int prefetch = 0;          // jobs claimed beyond the free slots, 0..1000
+    bool once = false;
+    bool tick = false;
+    bool wake_up = false;
+    double poll_seconds = 0;
+    double heartbeat_seconds = 0;
+    double drain_seconds = 0;
+    std::vector<SecretEnvRule> secret_env;
+    std::vector<SecretDirRule> secret_dirs;
+    std::vector<std::string> allowed_addresses;  // rules that AddressPolicy::allow accepts
+    std::size_t max_body_bytes = 0;              // of one reply, decoded
+    std::string ca_file;
+    std::string user_agent;
+    std::string metrics_address;
+    LogLevel log_level = LogLevel::info;
+    std::string test_stop_at;
+
+    bool show_help = false;
+    bool show_version = false;
+};
+
+// A flag, variable or config line that cannot be used; what() names it and says why.
+class OptionError : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+// Where parse_options reads from; replaced in tests.
+struct OptionSources {
+    std::function<std::optional<std::string>(const std::string& name)> environment;
+    std::function<std::optional<std::string>(const std::string& path)> read_file;
+};
+
+// The process's environment and file system.
+OptionSources process_sources();
+
+// `arguments` without the program's name. The command line wins over the environment, the environment over
+// the config file, the file over the defaults; a list given in one place replaces the list of a weaker place.
+// Throws OptionError.
+Options parse_options(std::span<const std::string> arguments, const OptionSources& sources);
+
+// The text of --help.
+std::string help_text();
+
+// Whether a libpq connection string holds a password.
+bool has_password(const std::string& database_url);
+
+}  // namespace sync_engine
