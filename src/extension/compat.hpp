@@ -7,6 +7,7 @@
 extern "C" {
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -47,8 +48,7 @@ inline void deconstruct_text_array(ArrayType* array, Datum** elements, bool** nu
 #if PG_VERSION_NUM >= 160000
     deconstruct_array_builtin(array, TEXTOID, elements, nulls, count);
 #else
-    constexpr Oid kTextOid = 25;
-    deconstruct_array(array, kTextOid, -1, false, TYPALIGN_INT, elements, nulls, count);
+    deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, elements, nulls, count);
 #endif
 }
 
