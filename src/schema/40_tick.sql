@@ -268,4 +268,4 @@ BEGIN
     FROM sync._tick(COALESCE(batch_size, sync._setting('tick_batch_size')::int), as_of) t;
 END
 $$;
-COMMENT ON FUNCTION sync.tick_batch(int, timestamptz) IS 'One batch of what is due; call it, a transaction each, until more is false';
+COMMENT ON FUNCTION sync.tick_batch(int, timestamptz) IS 'One batch of what is due; call it, a transaction each, until more is false. While it is true, backlog is counted to ten batches at most';

@@ -1,5 +1,25 @@
 -- Ending attempts: complete, fail, lost, cancelled. Whoever waits locks connections first, then jobs, both in id order.
 
+CREATE FUNCTION sync.backoff_seconds(attempts int, provider_slug text DEFAULT NULL, hint_seconds numeric DEFAULT NULL) RETURNS numeric
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    p sync.providers;
+BEGIN
+    IF provider_slug IS NOT NULL THEN
+        SELECT x.* INTO p FROM sync.providers x WHERE x.slug = provider_slug;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('provider %s does not exist', provider_slug);
+        END IF;
+    END IF;
+    RETURN sync._backoff(attempts, COALESCE(p.backoff_base_seconds, sync._setting('backoff_base_seconds')),
+                         COALESCE(p.backoff_max_seconds, sync._setting('backoff_max_seconds')), hint_seconds);
+END
+$$;
+COMMENT ON FUNCTION sync.backoff_seconds(int, text, numeric) IS
+    'Seconds to wait after a failure, given the failures before it, without jitter: min(base * 2^attempts, max), or the hint if that is longer';
+
 CREATE FUNCTION sync._lock_running(job_ids bigint[], claim_tokens uuid[]) RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
