@@ -38,7 +38,6 @@ GRANT EXECUTE ON FUNCTION
     sync._is_quiet(),
     sync._preloaded()
 TO sync_executor;
-GRANT EXECUTE ON PROCEDURE sync.wait_for_work TO sync_executor;
 
 GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics TO sync_viewer;
 GRANT SELECT (id, tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status, kind,
