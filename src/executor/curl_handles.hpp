@@ -30,10 +30,12 @@ class CurlGlobal {
     ~CurlGlobal() { curl_global_cleanup(); }
 };
 
-// curl_easy_setopt is variadic: an int where it reads a long is undefined behaviour, so only what it takes may pass.
+// curl_easy_setopt is variadic: an int where it reads a long is undefined behaviour, so only what it takes
+// may pass.
 template <class Value>
 void set_option(CURL* easy, CURLoption option, Value value) {
-    static_assert(std::is_same_v<Value, long> || std::is_same_v<Value, curl_off_t> || std::is_pointer_v<Value>);
+    static_assert(std::is_same_v<Value, long> || std::is_same_v<Value, curl_off_t> ||
+                  std::is_pointer_v<Value>);
     if (const CURLcode code = curl_easy_setopt(easy, option, value); code != CURLE_OK) {
         throw std::runtime_error(std::string("libcurl refuses an option: ") + curl_easy_strerror(code));
     }

@@ -30,9 +30,11 @@ bool succeeded(const PGresult* result) {
 
 }  // namespace
 
-Database::Database(EventLoop& loop, Logger& log, std::string url, std::string application_name, std::string role)
+Database::Database(EventLoop& loop, Logger& log, Metrics& metrics, std::string url,
+                   std::string application_name, std::string role)
     : loop_(loop),
       log_(log),
+      metrics_(metrics),
       url_(std::move(url)),
       application_name_(std::move(application_name)),
       role_(std::move(role)),
@@ -67,11 +69,13 @@ void Database::reconnect(std::string_view reason) {
 }
 
 void Database::start_connect() {
-    // Those before dbname are defaults that the URL may override; those after it are not for the user to choose.
-    const std::array<const char*, 9> keywords{
-        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "fallback_application_name",
-        "dbname",          "client_encoding",     nullptr};
-    const std::array<const char*, 9> values{"10",         "5",    "3", "20000", application_name_.c_str(),
+    // Those before dbname are defaults that the URL may override; those after it are not for the user to
+    // choose.
+    const std::array<const char*, 9> keywords{"keepalives_idle",           "keepalives_interval",
+                                              "keepalives_count",          "tcp_user_timeout",
+                                              "fallback_application_name", "dbname",
+                                              "client_encoding",           nullptr};
+    const std::array<const char*, 9> values{"10",         "5",    "3",    "20000", application_name_.c_str(),
                                             url_.c_str(), "UTF8", nullptr};
     connection_.reset(PQconnectStartParams(keywords.data(), values.data(), 1));
     state_ = State::connecting;
@@ -99,8 +103,11 @@ void Database::continue_connect() {
         return;
     }
     state_ = State::idle;
-    ++times_connected_;
     delay_.reset();
+    metrics_.database_connected(role_);
+    if (peer_callback_) {
+        peer_callback_(fd());
+    }
     log_.info("connected to the database", {{"connection", role_}});
     if (connected_callback_) {
         connected_callback_();
@@ -113,6 +120,7 @@ void Database::continue_connect() {
 void Database::lose(const std::string& reason) {
     const bool was_busy = state_ == State::busy;
     last_error_ = reason;
+    metrics_.database_lost(role_);
     connection_.reset();
     state_ = State::waiting;
     const double pause = delay_.next();
@@ -229,7 +237,9 @@ void Database::statement_ended() {
         return;
     }
     if (!current_ || !succeeded(current_.get())) {
-        roll_back({ScriptOutcome::Status::failed, {}, field(current_.get(), PG_DIAG_SQLSTATE),
+        roll_back({ScriptOutcome::Status::failed,
+                   {},
+                   field(current_.get(), PG_DIAG_SQLSTATE),
                    field(current_.get(), PG_DIAG_MESSAGE_PRIMARY)});
         return;
     }
@@ -276,8 +286,9 @@ void Database::notice(void* self, const PGresult* result) noexcept {
     try {
         auto* database = static_cast<Database*>(self);
         const bool warning = field(result, PG_DIAG_SEVERITY_NONLOCALIZED) == "WARNING";
-        database->log_.log(warning ? LogLevel::warn : LogLevel::debug, "the database says",
-                           {{"connection", database->role_}, {"text", field(result, PG_DIAG_MESSAGE_PRIMARY)}});
+        database->log_.log(
+            warning ? LogLevel::warn : LogLevel::debug, "the database says",
+            {{"connection", database->role_}, {"text", field(result, PG_DIAG_MESSAGE_PRIMARY)}});
     } catch (...) {
         // A message that cannot be logged is no reason to stop.
     }

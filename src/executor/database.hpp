@@ -8,6 +8,7 @@
 
 #include "executor/event_loop.hpp"
 #include "executor/log.hpp"
+#include "executor/metrics.hpp"
 #include "executor/pg_handles.hpp"
 #include "executor/retry_delay.hpp"
 
@@ -37,15 +38,17 @@ struct ScriptOutcome {
     const PGresult* result(std::size_t i = 0) const { return results.at(i).get(); }
 };
 
-// A libpq connection driven by the event loop: connects, reconnects with growing pauses, and runs one script of
-// statements at a time. Unnamed statements only and no session state, so that it works through a
-// transaction-pooling proxy. Host names are resolved by libpq, which blocks for as long as the resolver takes.
+// A libpq connection driven by the event loop: connects, reconnects with growing pauses, and runs one script
+// of statements at a time. Unnamed statements only and no session state, so that it works through a
+// transaction-pooling proxy. Host names are resolved by libpq, which blocks for as long as the resolver
+// takes.
 class Database : public FdSource {
   public:
     using Done = std::function<void(ScriptOutcome&&)>;
 
     // `role` names the connection in logs and, after the executor's name, in pg_stat_activity.
-    Database(EventLoop& loop, Logger& log, std::string url, std::string application_name, std::string role);
+    Database(EventLoop& loop, Logger& log, Metrics& metrics, std::string url, std::string application_name,
+             std::string role);
     ~Database() override;
     Database(const Database&) = delete;
     Database& operator=(const Database&) = delete;
@@ -54,6 +57,8 @@ class Database : public FdSource {
     void on_idle(std::function<void()> callback) { idle_callback_ = std::move(callback); }
     // Called after each successful connect, before on_idle.
     void on_connected(std::function<void()> callback) { connected_callback_ = std::move(callback); }
+    // Called with the socket of each connection that was made.
+    void on_peer(std::function<void(int)> callback) { peer_callback_ = std::move(callback); }
 
     void open();
     // Drops the connection; a script in flight ends as lost. Stays closed until open().
@@ -63,7 +68,6 @@ class Database : public FdSource {
 
     bool idle() const noexcept { return state_ == State::idle; }
     bool connected() const noexcept { return state_ == State::idle || state_ == State::busy; }
-    unsigned long times_connected() const noexcept { return times_connected_; }
     const std::string& last_error() const noexcept { return last_error_; }
 
     // Only while idle(). More than one statement means that the caller begins and commits a transaction.
@@ -92,11 +96,13 @@ class Database : public FdSource {
 
     EventLoop& loop_;
     Logger& log_;
+    Metrics& metrics_;
     std::string url_;
     std::string application_name_;
     std::string role_;
     std::function<void()> idle_callback_;
     std::function<void()> connected_callback_;
+    std::function<void(int)> peer_callback_;
 
     PgConnection connection_;
     State state_ = State::closed;
@@ -104,7 +110,6 @@ class Database : public FdSource {
     bool flush_pending_ = false;
     Timer timer_;
     RetryDelay delay_{0.1, 5};
-    unsigned long times_connected_ = 0;
     std::string last_error_;
 
     std::vector<Statement> script_;

@@ -75,12 +75,14 @@ void EventLoop::wait() {
     auto timeout = kLongestWait;
     if (!timers_.empty()) {
         // Rounded up: waking a fraction too early would spin until the timer is due.
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(timers_.begin()->first.first - Clock::now());
+        const auto left =
+            std::chrono::ceil<std::chrono::milliseconds>(timers_.begin()->first.first - Clock::now());
         timeout = std::clamp(left, std::chrono::milliseconds(0), kLongestWait);
     }
     int ready = 0;
-    const CURLMcode code = curl_multi_poll(multi_.get(), waiting_.data(), static_cast<unsigned>(waiting_.size()),
-                                           static_cast<int>(timeout.count()), &ready);
+    const CURLMcode code =
+        curl_multi_poll(multi_.get(), waiting_.data(), static_cast<unsigned>(waiting_.size()),
+                        static_cast<int>(timeout.count()), &ready);
     if (code != CURLM_OK) {
         throw std::runtime_error(std::string("waiting for events failed: ") + curl_multi_strerror(code));
     }

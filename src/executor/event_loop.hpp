@@ -44,7 +44,9 @@ class EventLoop {
     CURLM* multi() const noexcept { return multi_.get(); }
 
     // Called for each transfer that curl reports as done; the handle has left the multi by then.
-    void on_transfer_done(std::function<void(CURL*, CURLcode)> callback) { transfer_done_ = std::move(callback); }
+    void on_transfer_done(std::function<void(CURL*, CURLcode)> callback) {
+        transfer_done_ = std::move(callback);
+    }
 
     // Called before each wait, when nothing more is to be done at once.
     void on_idle(std::function<void()> callback) { idle_ = std::move(callback); }

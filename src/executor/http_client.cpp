@@ -138,14 +138,16 @@ void HttpClient::configure(Transfer& transfer, const HttpRequest& request) {
     CURL* const easy = transfer.easy.get();
     curl_easy_reset(easy);
     transfer.body = request.body;
-    transfer.body_limit = request.max_body_bytes == 0 ? settings_.max_body_bytes
-                                                      : std::min(request.max_body_bytes, settings_.max_body_bytes);
+    transfer.body_limit = request.max_body_bytes == 0
+                              ? settings_.max_body_bytes
+                              : std::min(request.max_body_bytes, settings_.max_body_bytes);
     set_option(easy, CURLOPT_PRIVATE, static_cast<void*>(&transfer));
     set_option(easy, CURLOPT_URL, request.url.c_str());
     set_option(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     set_option(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     set_option(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    set_option(easy, CURLOPT_PROXY, "");  // else http_proxy in the environment would take the request elsewhere
+    set_option(easy, CURLOPT_PROXY,
+               "");  // else http_proxy in the environment would take the request elsewhere
     set_option(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
     set_option(easy, CURLOPT_NOSIGNAL, 1L);
     set_option(easy, CURLOPT_QUICK_EXIT, 1L);
@@ -172,7 +174,8 @@ void HttpClient::configure(Transfer& transfer, const HttpRequest& request) {
     }
     transfer.headers = std::move(headers);
     set_option(easy, CURLOPT_HTTPHEADER, transfer.headers.get());
-    if (!transfer.body.empty() || request.method == "POST" || request.method == "PUT" || request.method == "PATCH") {
+    if (!transfer.body.empty() || request.method == "POST" || request.method == "PUT" ||
+        request.method == "PATCH") {
         set_option(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(transfer.body.size()));
         set_option(easy, CURLOPT_POSTFIELDS, static_cast<const void*>(transfer.body.c_str()));
     }
@@ -222,7 +225,8 @@ std::size_t HttpClient::on_header(char* data, std::size_t size, std::size_t coun
         if (line.starts_with("HTTP/")) {
             transfer->response.headers.clear();  // those of an interim reply (1xx)
         } else if (colon != std::string_view::npos) {
-            transfer->response.headers.emplace_back(trimmed(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
+            transfer->response.headers.emplace_back(trimmed(line.substr(0, colon)),
+                                                    trimmed(line.substr(colon + 1)));
         }
     } catch (...) {
         return 0;

@@ -20,9 +20,10 @@ struct HttpSettings {
     std::string ca_file;  // empty: the system's
 };
 
-// Any number of HTTP requests at once. Only http and https, no redirects, proxies, cookies or .netrc; the address
-// that is really connected to has to pass the policy. Errors come back as HttpResponse::error_code, with texts that
-// hold neither URL nor header, and with one text for whatever kept a connection from being made.
+// Any number of HTTP requests at once. Only http and https, no redirects, proxies, cookies or .netrc; the
+// address that is really connected to has to pass the policy. Errors come back as HttpResponse::error_code,
+// with texts that hold neither URL nor header, and with one text for whatever kept a connection from being
+// made.
 class HttpClient {
   public:
     using Done = std::function<void(HttpResponse&&)>;

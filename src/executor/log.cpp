@@ -8,7 +8,7 @@
 
 #include <unistd.h>
 
-#include "executor/json_text.hpp"
+#include "executor/json_string.hpp"
 
 namespace sync_engine {
 

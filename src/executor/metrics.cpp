@@ -19,6 +19,15 @@ Histogram* histogram(prometheus::Registry& registry, const char* name, const cha
     return &prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, std::move(bounds));
 }
 
+std::array<prometheus::Gauge*, 3> in_flight_gauges(prometheus::Registry& registry) {
+    auto& family = prometheus::BuildGauge()
+                       .Name("sync_executor_jobs_in_flight")
+                       .Help("Jobs held, by what they wait for: a slot, the API, the database")
+                       .Register(registry);
+    return {&family.Add({{"waits_for", "slot"}}), &family.Add({{"waits_for", "api"}}),
+            &family.Add({{"waits_for", "database"}})};
+}
+
 const Histogram::BucketBoundaries kSeconds{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
                                            1,     2.5,    5,     10,   30,    60,   120, 300,  600};
 const Histogram::BucketBoundaries kSizes{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000};
@@ -28,26 +37,29 @@ const Histogram::BucketBoundaries kSizes{1, 2, 5, 10, 20, 50, 100, 200, 500, 100
 Metrics::Metrics()
     : registry_(std::make_shared<prometheus::Registry>()),
       claimed_(&counters(*registry_, "sync_executor_jobs_claimed_total", "Jobs claimed").Add({})),
-      claim_seconds_(histogram(*registry_, "sync_executor_claim_duration_seconds", "Round trip of a claim", kSeconds)),
-      in_flight_(prometheus::BuildGauge()
-                     .Name("sync_executor_jobs_in_flight")
-                     .Help("Jobs held, by what they wait for: a slot, the API, the database")
-                     .Register(*registry_)),
-      ended_(counters(*registry_, "sync_executor_jobs_ended_total", "Jobs that left this executor, by outcome")),
+      claim_seconds_(
+          histogram(*registry_, "sync_executor_claim_duration_seconds", "Round trip of a claim", kSeconds)),
+      in_flight_(in_flight_gauges(*registry_)),
+      ended_(
+          counters(*registry_, "sync_executor_jobs_ended_total", "Jobs that left this executor, by outcome")),
       failed_(counters(*registry_, "sync_executor_job_failures_total", "Failed attempts, by kind")),
       run_seconds_(histogram(*registry_, "sync_executor_run_duration_seconds",
                              "From the start of an attempt to its result", kSeconds)),
-      signals_(&counters(*registry_, "sync_executor_signals_total", "Signals handed to the database").Add({})),
-      requests_(counters(*registry_, "sync_executor_http_requests_total", "HTTP requests, by class of status")),
-      batch_jobs_(histogram(*registry_, "sync_executor_complete_batch_jobs", "Results in one transaction", kSizes)),
+      signals_(
+          &counters(*registry_, "sync_executor_signals_total", "Signals handed to the database").Add({})),
+      requests_(
+          counters(*registry_, "sync_executor_http_requests_total", "HTTP requests, by class of status")),
+      batch_jobs_(
+          histogram(*registry_, "sync_executor_complete_batch_jobs", "Results in one transaction", kSizes)),
       connects_(counters(*registry_, "sync_executor_database_connects_total", "Database connections made")),
-      losses_(counters(*registry_, "sync_executor_database_losses_total", "Database connections lost or not made")),
+      losses_(counters(*registry_, "sync_executor_database_losses_total",
+                       "Database connections lost or not made")),
       ticks_(&counters(*registry_, "sync_executor_ticks_total", "Batches ticked with --tick").Add({})),
-      enqueued_(&counters(*registry_, "sync_executor_tick_enqueued_total", "Jobs enqueued with --tick").Add({})) {
+      enqueued_(
+          &counters(*registry_, "sync_executor_tick_enqueued_total", "Jobs enqueued with --tick").Add({})) {
     for (const char* kind : {"transient", "rate_limited", "unauthorized", "permanent"}) {
         failed_.Add({{"kind", kind}});
     }
-    in_flight(0, 0, 0);
 }
 
 void Metrics::expose(const std::string& address) {
@@ -65,9 +77,9 @@ void Metrics::claimed(std::size_t jobs, double seconds) {
 }
 
 void Metrics::in_flight(std::size_t waiting, std::size_t running, std::size_t finishing) {
-    in_flight_.Add({{"stage", "slot"}}).Set(static_cast<double>(waiting));
-    in_flight_.Add({{"stage", "api"}}).Set(static_cast<double>(running));
-    in_flight_.Add({{"stage", "database"}}).Set(static_cast<double>(finishing));
+    in_flight_[0]->Set(static_cast<double>(waiting));
+    in_flight_[1]->Set(static_cast<double>(running));
+    in_flight_[2]->Set(static_cast<double>(finishing));
 }
 
 void Metrics::job_ended(std::string_view outcome) {

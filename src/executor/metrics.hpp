@@ -19,7 +19,8 @@ class Metrics {
   public:
     Metrics();
 
-    // "host:port". Serves /metrics from a thread of its own. Throws std::runtime_error when the address cannot be bound.
+    // "host:port". Serves /metrics from a thread of its own. Throws std::runtime_error when the address
+    // cannot be bound.
     void expose(const std::string& address);
 
     void claimed(std::size_t jobs, double seconds);
@@ -42,7 +43,7 @@ class Metrics {
     std::shared_ptr<prometheus::Registry> registry_;
     prometheus::Counter* claimed_;
     prometheus::Histogram* claim_seconds_;
-    prometheus::Family<prometheus::Gauge>& in_flight_;
+    std::array<prometheus::Gauge*, 3> in_flight_;
     prometheus::Family<prometheus::Counter>& ended_;
     prometheus::Family<prometheus::Counter>& failed_;
     prometheus::Histogram* run_seconds_;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "executor/json_text.hpp"
+#include "executor/json_string.hpp"
 
 namespace sync_engine {
 

@@ -6,27 +6,13 @@
 #include <cstdio>
 #include <utility>
 
-#include "executor/json_text.hpp"
+#include "executor/json_string.hpp"
 
 namespace sync_engine {
 
 namespace {
 
 constexpr std::size_t kElementOverhead = 150;
-
-std::string_view kind_name(FailureKind kind) {
-    switch (kind) {
-        case FailureKind::rate_limited:
-            return "rate_limited";
-        case FailureKind::unauthorized:
-            return "unauthorized";
-        case FailureKind::permanent:
-            return "permanent";
-        case FailureKind::transient:
-            break;
-    }
-    return "transient";
-}
 
 std::string_view text_or(const std::string& json, std::string_view fallback) {
     return json.empty() ? fallback : std::string_view(json);
@@ -55,7 +41,7 @@ void append_result(std::string& out, const Failure& failure) {
     out += R"(,"error":)";
     out += text_or(failure.error_json, "{}");
     out += R"(,"kind":)";
-    append_json_string(out, kind_name(failure.kind));
+    append_json_string(out, failure_kind_name(failure.kind));
     if (failure.retry_after_seconds && std::isfinite(*failure.retry_after_seconds)) {
         std::array<char, 64> number{};
         const int length = std::snprintf(number.data(), number.size(), "%.3f",
@@ -84,10 +70,11 @@ std::vector<Statement> big_page_script(const FinishedJob& job, const Page& page)
                           {id, job.claim_token, std::move(signals)}});
         first = last;
     }
-    script.push_back({"SELECT sync.complete_job($1::bigint, $2::uuid, '[]', $3::jsonb, $4::boolean, $5::jsonb)",
-                      {id, job.claim_token, std::string(text_or(page.next_cursor_json, "null")),
-                       page.has_more ? "true" : "false", std::string(text_or(page.stats_json, "{}"))},
-                      true});
+    script.push_back(
+        {"SELECT sync.complete_job($1::bigint, $2::uuid, '[]', $3::jsonb, $4::boolean, $5::jsonb)",
+         {id, job.claim_token, std::string(text_or(page.next_cursor_json, "null")),
+          page.has_more ? "true" : "false", std::string(text_or(page.stats_json, "{}"))},
+         true});
     script.push_back({"COMMIT", {}});
     return script;
 }
@@ -131,7 +118,8 @@ std::vector<Statement> result_script(const ResultBatch& batch) {
         return big_page_script(batch.jobs.front(), std::get<Page>(batch.jobs.front().result));
     }
     std::vector<Statement> script;
-    script.push_back({"SELECT job_id, outcome, detail FROM sync.complete_jobs($1::jsonb)", {results_json(batch)}});
+    script.push_back(
+        {"SELECT job_id, outcome, detail FROM sync.complete_jobs($1::jsonb)", {results_json(batch)}});
     return script;
 }
 
@@ -147,7 +135,8 @@ void ResultQueue::push_again(ResultBatch batch) {
 
 void ResultQueue::push_halves(ResultBatch batch) {
     const auto middle = batch.jobs.begin() + static_cast<std::ptrdiff_t>(batch.jobs.size() / 2);
-    ResultBatch second{{std::make_move_iterator(middle), std::make_move_iterator(batch.jobs.end())}, batch.bytes};
+    ResultBatch second{{std::make_move_iterator(middle), std::make_move_iterator(batch.jobs.end())},
+                       batch.bytes};
     batch.jobs.erase(middle, batch.jobs.end());
     push_again(std::move(second));
     push_again(std::move(batch));

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
-#include <variant>
+#include <string_view>
 #include <vector>
 
 #include "connectors/connector.hpp"
@@ -15,7 +15,7 @@ namespace sync_engine {
 struct FinishedJob {
     std::int64_t job_id = 0;
     std::string claim_token;
-    std::variant<Page, Failure> result;
+    Outcome result;
 };
 
 // Jobs that are told to the database together, in one transaction.
@@ -36,11 +36,12 @@ bool is_big(const FinishedJob& job);
 std::string results_json(const ResultBatch& batch);
 
 // What tells the database of the batch: one complete_jobs call, or, for a big page, which is always alone, a
-// transaction of add_signals calls of at most kChunkSignals or kChunkBytes each (a longer signal goes alone) and
-// complete_job, which is rolled back when the job's token is stale.
+// transaction of add_signals calls of at most kChunkSignals or kChunkBytes each (a longer signal goes alone)
+// and complete_job, which is rolled back when the job's token is stale.
 std::vector<Statement> result_script(const ResultBatch& batch);
 
-// Results that wait for the database, cut into batches: at most `max_jobs` and about `max_bytes` each, big pages alone.
+// Results that wait for the database, cut into batches: at most `max_jobs` and about `max_bytes` each, big
+// pages alone.
 class ResultQueue {
   public:
     explicit ResultQueue(std::size_t max_jobs, std::size_t max_bytes = kChunkBytes)

@@ -16,7 +16,8 @@ bool is_plain_name(std::string_view name) {
            name.find('\0') == std::string_view::npos;
 }
 
-// Where the file is once links are followed (mounted secrets are links); nothing when that is outside of `directory`.
+// Where the file is once links are followed (mounted secrets are links); nothing when that is outside of
+// `directory`.
 std::optional<fs::path> file_inside(const std::string& directory, std::string_view name) {
     std::error_code error;
     const fs::path root = fs::canonical(directory, error);

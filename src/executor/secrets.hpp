@@ -12,9 +12,9 @@
 
 namespace sync_engine {
 
-// Resolves {"$env"} and {"$file"} references, for names and hosts that the executor's own configuration allows. Each
-// value that is handed out is made known to the redactor. Files are read anew each time, so that a rotated secret is
-// taken up at the next request.
+// Resolves {"$env"} and {"$file"} references, for names and hosts that the executor's own configuration
+// allows. Each value that is handed out is made known to the redactor. Files are read anew each time, so that
+// a rotated secret is taken up at the next request.
 class AllowedSecrets : public SecretResolver {
   public:
     using Environment = std::function<std::optional<std::string>(const std::string& name)>;
@@ -22,13 +22,13 @@ class AllowedSecrets : public SecretResolver {
     static constexpr std::size_t kMaxFileBytes = 64 * 1024;
 
     // `redactor` must outlive it.
-    AllowedSecrets(std::vector<SecretEnvRule> env_rules, std::vector<SecretDirRule> dir_rules, Environment environment,
-                   Redactor& redactor);
+    AllowedSecrets(std::vector<SecretEnvRule> env_rules, std::vector<SecretDirRule> dir_rules,
+                   Environment environment, Redactor& redactor);
 
     std::optional<std::string> env(std::string_view name, std::string_view host) override;
 
-    // A plain file name: no '/', no leading '.'. Symbolic links may not lead out of the directory. Line ends at the
-    // end of the file are not part of the secret.
+    // A plain file name: no '/', no leading '.'. Symbolic links may not lead out of the directory. Line ends
+    // at the end of the file are not part of the secret.
     std::optional<std::string> file(std::string_view name, std::string_view host) override;
 
   private:

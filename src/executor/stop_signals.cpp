@@ -29,7 +29,7 @@ extern "C" void handle_stop_signal(int number) noexcept {
 }
 
 void set_handler(int number, void (*handler)(int)) {
-    struct sigaction action{};
+    struct sigaction action {};
     action.sa_handler = handler;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);

@@ -19,7 +19,8 @@ class Row {
     bool is_null(int column) const { return PQgetisnull(result_, row_, column) == 1; }
 
     std::string text(int column) const {
-        return {PQgetvalue(result_, row_, column), static_cast<std::size_t>(PQgetlength(result_, row_, column))};
+        return {PQgetvalue(result_, row_, column),
+                static_cast<std::size_t>(PQgetlength(result_, row_, column))};
     }
 
     std::int64_t integer(int column) const { return number<std::int64_t>(column); }
@@ -67,8 +68,10 @@ std::string id_array(const std::vector<std::int64_t>& ids) {
 }  // namespace
 
 Statement register_statement(const std::string& name, const std::string& info_json) {
-    return {"SELECT sync.register_executor($1, $2::int, $3::jsonb), current_setting('sync_engine.lease_seconds', true)",
-            {name, std::to_string(kProtocol), info_json}};
+    return {
+        "SELECT sync.register_executor($1, $2::int, $3::jsonb), current_setting('sync_engine.lease_seconds', "
+        "true)",
+        {name, std::to_string(kProtocol), info_json}};
 }
 
 Registration parse_registration(const PGresult* result) {
@@ -82,7 +85,8 @@ Registration parse_registration(const PGresult* result) {
 
 Statement claim_statement(const std::string& executor, std::size_t max_jobs) {
     return {
-        "SELECT job_id, claim_token, tenant_id, connection_id, provider_slug, job_type, attempts, cursor, input, "
+        "SELECT job_id, claim_token, tenant_id, connection_id, provider_slug, job_type, attempts, cursor, "
+        "input, "
         "connector, config FROM sync.claim_jobs($1, $2::int)",
         {executor, std::to_string(max_jobs)}};
 }
@@ -111,7 +115,8 @@ std::vector<ClaimedJob> parse_claim(const PGresult* result) {
 }
 
 Statement heartbeat_statement(const std::string& executor, const std::vector<std::int64_t>& job_ids) {
-    return {"SELECT job_id, instruction FROM sync.heartbeat($1, $2::bigint[])", {executor, id_array(job_ids)}};
+    return {"SELECT job_id, instruction FROM sync.heartbeat($1, $2::bigint[])",
+            {executor, id_array(job_ids)}};
 }
 
 std::vector<std::int64_t> parse_cancelled(const PGresult* result) {
@@ -128,13 +133,15 @@ std::vector<std::int64_t> parse_cancelled(const PGresult* result) {
 Statement release_statement(const std::string& executor, const std::vector<std::int64_t>& job_ids,
                             const std::vector<std::string>& claim_tokens) {
     return {"SELECT sync.release_jobs($1, $2::bigint[], $3::uuid[])",
-            {executor, id_array(job_ids), array_literal(claim_tokens, [](const std::string& token) { return token; })}};
+            {executor, id_array(job_ids),
+             array_literal(claim_tokens, [](const std::string& token) { return token; })}};
 }
 
 Statement next_claim_statement() {
     return {
         "SELECT CASE WHEN n IS NOT NULL THEN "
-        "extract(epoch FROM least(greatest(n, now()), now() + interval '1 day') - clock_timestamp())::float8 END "
+        "extract(epoch FROM least(greatest(n, now()), now() + interval '1 day') - clock_timestamp())::float8 "
+        "END "
         "FROM sync.next_claim_at() n",
         {}};
 }
@@ -190,7 +197,8 @@ bool parse_boolean(const PGresult* result) {
 }
 
 SqlTrouble classify_sqlstate(std::string_view sqlstate) {
-    // 54000 and its like: too deep, too long. XX000: one value that the server chokes on must not stop the others.
+    // 54000 and its like: too deep, too long. XX000: one value that the server chokes on must not stop the
+    // others.
     constexpr std::array<std::string_view, 5> kDataClasses{"21", "22", "23", "54", "XX"};
     if (sqlstate == "55000" || sqlstate == "0A000") {
         return SqlTrouble::superseded;

@@ -54,7 +54,8 @@ std::vector<std::int64_t> parse_cancelled(const PGresult* result);
 Statement release_statement(const std::string& executor, const std::vector<std::int64_t>& job_ids,
                             const std::vector<std::string>& claim_tokens);
 
-// Seconds from now until something can be claimed, at most a day, negative when already; nothing when nothing is queued.
+// Seconds from now until something can be claimed, at most a day, negative when already; nothing when nothing
+// is queued.
 Statement next_claim_statement();
 std::optional<double> parse_next_claim(const PGresult* result);
 

@@ -1,4 +1,4 @@
-#include "executor/json_text.hpp"
+#include "executor/json_string.hpp"
 
 #include <cstdint>
 

@@ -1,0 +1,226 @@
+#include "executor/application.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "connectors/connector.hpp"
+#include "executor/address_policy.hpp"
+#include "executor/curl_handles.hpp"
+#include "executor/database.hpp"
+#include "executor/event_loop.hpp"
+#include "executor/http_client.hpp"
+#include "executor/jobs.hpp"
+#include "executor/json_string.hpp"
+#include "executor/log.hpp"
+#include "executor/metrics.hpp"
+#include "executor/redactor.hpp"
+#include "executor/runner.hpp"
+#include "executor/secrets.hpp"
+#include "executor/stop_signals.hpp"
+#include "executor/test_stops.hpp"
+#include "executor/ticker.hpp"
+#include "executor/waker.hpp"
+
+namespace sync_engine {
+
+namespace {
+
+std::string host_name() {
+    std::array<char, 256> name{};
+    return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "executor";
+}
+
+std::string default_name() {
+    return host_name() + "-" + std::to_string(getpid());
+}
+
+std::string info_json(const Options& options) {
+    std::string info = R"({"version":")" SYNC_ENGINE_VERSION R"(","host":)";
+    append_json_string(info, host_name());
+    info += R"(,"pid":)" + std::to_string(getpid());
+    info += R"(,"concurrency":)" + std::to_string(options.concurrency) + "}";
+    return info;
+}
+
+void know_own_secrets(const Options& options, Redactor& redactor) {
+    const PgConninfo parsed(PQconninfoParse(options.database_url.c_str(), nullptr));
+    for (const PQconninfoOption* o = parsed.get(); o != nullptr && o->keyword != nullptr; ++o) {
+        const std::string_view keyword = o->keyword;
+        if (o->val != nullptr && (keyword == "password" || keyword == "sslpassword")) {
+            redactor.add(o->val);
+        }
+    }
+    if (const char* password = std::getenv("PGPASSWORD")) {
+        redactor.add(password);
+    }
+}
+
+void raise_file_limit(Logger& log, int concurrency) {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    constexpr rlim_t kOthers = 64;
+    if (limit.rlim_cur < static_cast<rlim_t>(concurrency) + kOthers) {
+        log.warn("the limit of open files is low for this concurrency",
+                 {{"limit", static_cast<std::int64_t>(limit.rlim_cur)},
+                  {"concurrency", std::int64_t{concurrency}}});
+    }
+}
+
+void add_own_addresses(AddressPolicy& policy) {
+    ifaddrs* list = nullptr;
+    if (getifaddrs(&list) != 0) {
+        return;
+    }
+    const std::unique_ptr<ifaddrs, decltype(&freeifaddrs)> owned(list, &freeifaddrs);
+    for (const ifaddrs* i = list; i != nullptr; i = i->ifa_next) {
+        if (i->ifa_addr == nullptr) {
+            continue;
+        }
+        const socklen_t length =
+            i->ifa_addr->sa_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+        if (const auto endpoint = endpoint_of(i->ifa_addr, length)) {
+            policy.add_own_address(endpoint->address);
+        }
+    }
+}
+
+std::optional<Endpoint> peer_of(int fd) {
+    sockaddr_storage storage{};
+    socklen_t length = sizeof(storage);
+    auto* address = reinterpret_cast<sockaddr*>(&storage);
+    return getpeername(fd, address, &length) == 0 ? endpoint_of(address, length) : std::nullopt;
+}
+
+RunnerSettings runner_settings(const Options& options, const std::string& name) {
+    RunnerSettings settings;
+    settings.name = name;
+    settings.info_json = info_json(options);
+    settings.batch_size = static_cast<std::size_t>(options.batch_size);
+    settings.prefetch = static_cast<std::size_t>(options.prefetch);
+    settings.once = options.once;
+    settings.poll_seconds = options.poll_seconds;
+    settings.heartbeat_seconds = options.heartbeat_seconds;
+    settings.drain_seconds = options.drain_seconds;
+    return settings;
+}
+
+// The parts of a running executor, in the order in which they depend on one another.
+class Application {
+  public:
+    explicit Application(const Options& options)
+        : options_(options),
+          name_(options.name.empty() ? default_name() : options.name),
+          log_(STDERR_FILENO, options.log_level, redactor_),
+          stops_(options.test_stop_at),
+          work_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_, "work"),
+          wake_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_ + " wake-up",
+                "wake-up"),
+          tick_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_ + " tick", "tick"),
+          http_(loop_, policy_, {options.max_body_bytes, options.user_agent, options.ca_file}),
+          secrets_(options.secret_env, options.secret_dirs, process_sources().environment, redactor_),
+          runner_(loop_, work_, log_, metrics_, stops_, runner_settings(options, name_),
+                  [this](int status) { stop(status); }),
+          jobs_({http_, secrets_, redactor_, log_, metrics_, stops_}, &find_connector,
+                static_cast<std::size_t>(options.concurrency),
+                [this](FinishedJob&& job) { runner_.finished(std::move(job)); }),
+          waker_(loop_, log_, wake_, [this] { runner_.wake(); }),
+          ticker_(loop_, log_, metrics_, tick_),
+          signals_(loop_, [this] { drain(); }) {
+        runner_.attach(jobs_);
+    }
+
+    int run() {
+        prepare();
+        if (options_.tick && options_.once) {
+            ticker_.start_once([this] { runner_.start(); });
+        } else {
+            if (options_.tick) {
+                ticker_.start();
+            }
+            if (options_.wake_up && !options_.once) {
+                waker_.start();
+            }
+            runner_.start();
+        }
+        loop_.run();
+        log_.info("stopped", {{"status", std::int64_t{status_}}});
+        return status_;
+    }
+
+  private:
+    void prepare() {
+        know_own_secrets(options_, redactor_);
+        raise_file_limit(log_, options_.concurrency);
+        for (const std::string& rule : options_.allowed_addresses) {
+            policy_.allow(rule);
+        }
+        add_own_addresses(policy_);
+        work_.on_peer([this](int fd) { policy_.set_database_endpoint(peer_of(fd)); });
+        loop_.on_idle([this] {
+            jobs_.start_waiting();
+            runner_.pump();
+            log_.flush();
+        });
+        if (!options_.metrics_address.empty()) {
+            metrics_.expose(options_.metrics_address);
+        }
+        log_.info("started", {{"version", std::string_view(SYNC_ENGINE_VERSION)},
+                              {"name", name_},
+                              {"pid", static_cast<std::int64_t>(getpid())},
+                              {"concurrency", std::int64_t{options_.concurrency}},
+                              {"connectors", connector_names()}});
+    }
+
+    void drain() {
+        ticker_.stop();
+        waker_.stop();
+        runner_.drain();
+    }
+
+    void stop(int status) {
+        status_ = status;
+        loop_.stop();
+    }
+
+    const Options& options_;
+    std::string name_;
+    int status_ = 0;
+    CurlGlobal curl_;
+    Redactor redactor_;
+    Logger log_;
+    Metrics metrics_;
+    TestStops stops_;
+    AddressPolicy policy_;
+    EventLoop loop_;
+    Database work_;
+    Database wake_;
+    Database tick_;
+    HttpClient http_;
+    AllowedSecrets secrets_;
+    Runner runner_;
+    Jobs jobs_;
+    Waker waker_;
+    Ticker ticker_;
+    StopSignals signals_;
+};
+
+}  // namespace
+
+int run_executor(const Options& options) {
+    return Application(options).run();
+}
+
+}  // namespace sync_engine
