@@ -23,6 +23,7 @@ COMMENT ON FUNCTION sync.backoff_seconds(int, text, numeric) IS
 CREATE FUNCTION sync._lock_running(job_ids bigint[], claim_tokens uuid[]) RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     valid bigint[];
@@ -104,6 +105,7 @@ CREATE FUNCTION sync._land_signals(job_ids bigint[], signals jsonb[], as_of time
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
@@ -146,6 +148,7 @@ CREATE FUNCTION sync._complete(job_ids bigint[], signals jsonb[], next_cursors j
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 SET sync_engine.internal = on
 SET jit = off
 SET enable_seqscan = off
@@ -273,6 +276,7 @@ CREATE FUNCTION sync._fail(job_ids bigint[], errors jsonb[], kinds text[], hints
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 SET sync_engine.internal = on
 SET jit = off
 SET enable_seqscan = off

@@ -117,6 +117,7 @@ CREATE FUNCTION sync.complete_jobs(results jsonb, as_of timestamptz DEFAULT now(
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
