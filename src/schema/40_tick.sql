@@ -37,17 +37,24 @@ DECLARE
     bad_ids bigint[];
     bad_values text[];
 BEGIN
+    -- Nested, each level fenced off: in a lateral join the planner would memoize, and give one jitter to many.
     WITH look AS MATERIALIZED (
-        SELECT c.id, c.tenant_id, c.provider_slug, c.metadata, c.last_incremental_finished_at AS finished,
-               c.status = 'active' AS active, p.status = 'active' AS provider_active,
-               i.base_seconds, i.valid, x.jitter, r.verdict, r.slot, r.scheduled_at, r.next_run_at
-        FROM sync.connections c
-        JOIN sync.providers p ON p.slug = c.provider_slug
-        CROSS JOIN LATERAL sync._effective_interval(c.metadata #> '{sync,interval_seconds}') i
-        CROSS JOIN LATERAL (SELECT sync._draw_jitter(i.base_seconds) AS jitter) x
-        CROSS JOIN LATERAL sync._plan_run(c.last_incremental_finished_at, i.base_seconds,
-            COALESCE(sync.parse_utc(c.metadata #>> '{sync,first_activated_at}'), c.created_at), $2, x.jitter) r
-        WHERE c.id = ANY ($1)
+        SELECT y.*, (y.plan).verdict, (y.plan).slot, (y.plan).scheduled_at, (y.plan).next_run_at
+        FROM (
+            SELECT x.*, sync._plan_run(x.finished, x.base_seconds, x.activation, $2, x.jitter) AS plan
+            FROM (
+                SELECT w.*, (w.effective).base_seconds, (w.effective).valid, sync._draw_jitter((w.effective).base_seconds) AS jitter
+                FROM (
+                    SELECT c.id, c.tenant_id, c.provider_slug, c.metadata, c.last_incremental_finished_at AS finished,
+                           COALESCE(sync.parse_utc(c.metadata #>> '{sync,first_activated_at}'), c.created_at) AS activation,
+                           c.status = 'active' AS active, p.status = 'active' AS provider_active,
+                           sync._effective_interval(c.metadata #> '{sync,interval_seconds}') AS effective
+                    FROM sync.connections c
+                    JOIN sync.providers p ON p.slug = c.provider_slug
+                    WHERE c.id = ANY ($1)
+                    OFFSET 0) w
+                OFFSET 0) x
+            OFFSET 0) y
     ), ins AS (
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, scheduled_at, run_id, created_at)
         SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, 'incremental', n.scheduled_at, n.id, $2
