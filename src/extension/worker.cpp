@@ -120,11 +120,13 @@ bool told_to_leave() {
 void absorb_interrupts() {
     CHECK_FOR_INTERRUPTS();
     if (ConfigReloadPending) {
+        const bool enabled = guc::enabled;
+        const bool background_ticks = guc::background_ticks;
         ConfigReloadPending = false;
         ProcessConfigFile(PGC_SIGHUP);
-        // What kept it from ticking may be over; otherwise only a changed interval matters, which is read
-        // afresh.
-        worker.tick_now = worker.tick_now || worker.mood != Mood::ticking;
+        // A switch takes effect, and is reported, now; a changed interval is read afresh anyway.
+        worker.tick_now =
+            worker.tick_now || enabled != guc::enabled || background_ticks != guc::background_ticks;
     }
 }
 
