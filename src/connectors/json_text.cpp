@@ -1,5 +1,6 @@
 #include "connectors/json_text.hpp"
 
+#include <charconv>
 #include <cstdint>
 #include <utility>
 
@@ -79,11 +80,12 @@ std::size_t copy_escape(std::string_view s, std::size_t at, CleanJson& out) {
     }
     const int unit = s[at + 1] == 'u' ? hex4(s, at + 2) : -1;
     if (unit < 0) {
-        // What follows is not consumed unless it is the second half of a two-byte escape.
-        const bool plain =
-            static_cast<unsigned char>(s[at + 1]) >= 0x20 && static_cast<unsigned char>(s[at + 1]) < 0x80;
-        out.text.append(s.substr(at, plain ? 2 : 1));
-        return plain ? 2 : 1;
+        // A control character that follows is left as it is: escaping it would make good JSON of a bad
+        // escape. What needs replacing is not consumed.
+        const auto next = static_cast<unsigned char>(s[at + 1]);
+        const std::size_t length = next > 0 && next < 0x80 ? 2 : 1;
+        out.text.append(s.substr(at, length));
+        return length;
     }
     if (is_high_surrogate(unit) && s.substr(at + 6, 2) == "\\u" && is_low_surrogate(hex4(s, at + 8))) {
         out.text.append(s.substr(at, 12));
@@ -110,6 +112,93 @@ void copy_control(char c, CleanJson& out) {
     out.text.push_back(digits[static_cast<unsigned char>(c) & 15U]);
 }
 
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+// The parts of the JSON number at the start of a text.
+struct NumberShape {
+    std::size_t length = 0;  // of the whole, 0 when there is none
+    std::size_t int_digits = 0;
+    std::size_t frac_digits = 0;
+    std::string_view exponent;  // with its sign
+};
+
+NumberShape number_shape(std::string_view s) {
+    const auto at = [&](std::size_t i) { return i < s.size() ? s[i] : '\0'; };
+    const auto digits = [&](std::size_t from) {
+        std::size_t n = 0;
+        while (is_digit(at(from + n))) {
+            ++n;
+        }
+        return n;
+    };
+    NumberShape shape;
+    std::size_t end = at(0) == '-' ? 1 : 0;
+    shape.int_digits = at(end) == '0' ? 1 : digits(end);
+    if (shape.int_digits == 0) {
+        return {};
+    }
+    end += shape.int_digits;
+    if (at(end) == '.' && is_digit(at(end + 1))) {
+        shape.frac_digits = digits(end + 1);
+        end += 1 + shape.frac_digits;
+    }
+    if (at(end) == 'e' || at(end) == 'E') {
+        const std::size_t sign = at(end + 1) == '-' || at(end + 1) == '+' ? 1 : 0;
+        if (const std::size_t n = digits(end + 1 + sign); n > 0) {
+            shape.exponent = s.substr(end + 1, sign + n);
+            end += 1 + sign + n;
+        }
+    }
+    shape.length = end;
+    return shape;
+}
+
+// Whether PostgreSQL's numeric, in which jsonb keeps numbers, can hold it: digits before and after the point.
+bool fits_numeric(std::string_view number) {
+    constexpr long kMaxBefore = 131'072;
+    constexpr long kMaxAfter = 16'383;
+    const NumberShape shape = number_shape(number);
+    long exponent = 0;
+    if (!shape.exponent.empty()) {
+        const auto text = shape.exponent.substr(shape.exponent.front() == '+' ? 1 : 0);
+        if (std::from_chars(text.data(), text.data() + text.size(), exponent).ec != std::errc() ||
+            exponent > kMaxBefore || exponent < -kMaxBefore) {
+            return false;
+        }
+    }
+    return static_cast<long>(shape.int_digits) + exponent <= kMaxBefore &&
+           static_cast<long>(shape.frac_digits) - exponent <= kMaxAfter;
+}
+
+// `text` with every number outside strings as a string that is_number knows: RapidJSON refuses numbers that
+// overflow a double even where it is told to keep them as text.
+std::string with_marked_numbers(std::string_view text) {
+    std::string out;
+    out.reserve(text.size() + text.size() / 4);
+    bool in_string = false;
+    for (std::size_t i = 0; i < text.size();) {
+        const char c = text[i];
+        std::size_t length = 1;
+        if (in_string) {
+            length = c == '\\' && i + 1 < text.size() ? 2 : 1;
+            in_string = c != '"';
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '-' || is_digit(c)) {
+            if (const std::size_t number = number_shape(text.substr(i)).length; number > 0) {
+                out.append(1, '"').append(1, kNumberMark).append(text.substr(i, number)).append(1, '"');
+                i += number;
+                continue;
+            }
+        }
+        out.append(text.substr(i, length));
+        i += length;
+    }
+    return out;
+}
+
 // Hands a reader's events on to a document, numbers as marked strings, and bounds the depth.
 class MarkNumbers {
   public:
@@ -129,7 +218,9 @@ class MarkNumbers {
     bool String(const char* text, rapidjson::SizeType length, bool copy) {
         return to_.String(text, length, copy);
     }
-    bool Key(const char* text, rapidjson::SizeType length, bool copy) { return to_.Key(text, length, copy); }
+    bool Key(const char* text, rapidjson::SizeType length, bool copy) {
+        return (length == 0 || text[0] != kNumberMark) && to_.Key(text, length, copy);
+    }
     bool StartObject() { return deeper() && to_.StartObject(); }
     bool EndObject(rapidjson::SizeType n) {
         --depth_;
@@ -150,6 +241,26 @@ class MarkNumbers {
     int depth_ = 0;
 };
 
+struct ParseFault {
+    rapidjson::ParseResult result;
+    bool too_deep = false;
+};
+
+ParseFault read_document(std::string_view text, rapidjson::Document& out) {
+    ParseFault fault;
+    auto read = [&](rapidjson::Document& document) {
+        constexpr unsigned flags = rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag;
+        rapidjson::MemoryStream stream(text.data(), text.size());
+        rapidjson::Reader reader;
+        MarkNumbers handler(document);
+        fault.result = reader.Parse<flags>(stream, handler);
+        fault.too_deep = handler.too_deep();
+        return !fault.result.IsError();
+    };
+    out.Populate(read);
+    return fault;
+}
+
 using TextBuffer = rapidjson::StringBuffer;
 
 void write_value(rapidjson::Writer<TextBuffer>& writer, const rapidjson::Value& value) {
@@ -168,7 +279,11 @@ void write_value(rapidjson::Writer<TextBuffer>& writer, const rapidjson::Value& 
         writer.EndArray();
     } else if (is_number(value)) {
         const std::string_view text = number_text(value);
-        writer.RawValue(text.data(), text.size(), rapidjson::kNumberType);
+        if (fits_numeric(text)) {
+            writer.RawValue(text.data(), text.size(), rapidjson::kNumberType);
+        } else {
+            writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+        }
     } else {
         value.Accept(writer);
     }
@@ -205,25 +320,17 @@ bool parse_json(std::string_view text, rapidjson::Document& out, std::string& er
     if (text.substr(0, 3) == "\xEF\xBB\xBF") {
         text.remove_prefix(3);
     }
-    rapidjson::ParseResult result;
-    bool too_deep = false;
-    auto read = [&](rapidjson::Document& document) {
-        constexpr unsigned flags = rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag;
-        rapidjson::MemoryStream stream(text.data(), text.size());
-        rapidjson::Reader reader;
-        MarkNumbers handler(document);
-        result = reader.Parse<flags>(stream, handler);
-        too_deep = handler.too_deep();
-        return !result.IsError();
-    };
-    out.Populate(read);
-    if (!result.IsError()) {
+    ParseFault fault = read_document(text, out);
+    if (fault.result.Code() == rapidjson::kParseErrorNumberTooBig) {
+        fault = read_document(with_marked_numbers(text), out);
+    }
+    if (!fault.result.IsError()) {
         return true;
     }
     out.SetNull();
-    error = too_deep ? "nested deeper than " + std::to_string(kMaxJsonDepth) + " levels"
-                     : std::string(rapidjson::GetParseError_En(result.Code()));
-    error += " at byte " + std::to_string(result.Offset());
+    error = fault.too_deep ? "nested deeper than " + std::to_string(kMaxJsonDepth) + " levels"
+                           : std::string(rapidjson::GetParseError_En(fault.result.Code()));
+    error += " at byte " + std::to_string(fault.result.Offset());
     return false;
 }
 

@@ -37,7 +37,8 @@ std::string_view string_view_of(const rapidjson::Value& value);
 // "null", "object", "number", ...: for messages.
 std::string_view json_type_name(const rapidjson::Value& value);
 
-// Appends `value` as JSON text, numbers unchanged.
+// Appends `value` as JSON text, numbers unchanged; one that PostgreSQL's numeric could not hold (more than
+// 131072 digits before the point or 16383 after it) as a string.
 void append_json(std::string& out, const rapidjson::Value& value);
 std::string json_of(const rapidjson::Value& value);
 
