@@ -1,4 +1,5 @@
-# sync_engine: the extension (PGXS), the executor (CMake), tests, demo and bench.
+# sync_engine: the extension (PGXS), the executor (CMake), tests, demo and bench. `make help` lists the
+# targets.
 EXTENSION := control/sync_engine
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" control/sync_engine.control)
 MODULE_big := sync_engine
@@ -11,15 +12,71 @@ OBJS := $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/extension/*.cpp)
 PG_CONFIG ?= pg_config
 override with_llvm := no
 WERROR ?= $(if $(CI),-Werror)
-PG_CXXFLAGS := -std=c++20 -O2 -g -Wall -Wextra $(WERROR) -Wno-unused-parameter -fvisibility=hidden -fvisibility-inlines-hidden \
-	-DPGDLLEXPORT='__attribute__((visibility("default")))' -DSYNC_ENGINE_VERSION='"$(EXTVERSION)"' \
+PG_CXXFLAGS = -std=c++20 -O2 -g -Wall -Wextra $(WERROR) -Wno-unused-parameter -fvisibility=hidden \
+	-fvisibility-inlines-hidden -DPGDLLEXPORT='__attribute__((visibility("default")))' \
+	-DSYNC_ENGINE_VERSION='"$(EXTVERSION)"' \
 	-Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
 SHLIB_LINK := -lstdc++ -Wl,--version-script=src/extension/exports.map
 
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+# The executor and the unit tests.
+BUILD_DIR ?= build
+EXECUTOR_PREFIX ?= /usr/local
+CMAKE_FLAGS ?=
+EXECUTOR := $(BUILD_DIR)/sync-executor
+
+# For `make installcheck` against a running server.
+REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
+
+.PHONY: all build executor help demo test lint format bench install-executor clean-executor
+all:
+
+# A machine without PostgreSQL's development files has neither pg_config nor PGXS yet: `make test` and `make
+# demo` install them and call make again, so this file must be readable without them.
+PGXS := $(shell command -v $(PG_CONFIG) >/dev/null 2>&1 && $(PG_CONFIG) --pgxs)
+ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+else
+all install: no-pgxs
+.PHONY: no-pgxs install clean
+no-pgxs:
+	@echo 'PostgreSQL development files are missing: run scripts/install-deps.sh' >&2; exit 1
+endif
 
 $(EXTENSION_SQL): $(SCHEMA_FILES) control/sync_engine.control
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION sync_engine" to load this file. \quit'; cat $(SCHEMA_FILES); } > $@
 
 $(OBJS): $(wildcard src/core/*.hpp src/extension/*.hpp)
+
+build: all executor ## build the extension and sync-executor
+
+executor:
+	cmake -S . -B $(BUILD_DIR) -DSYNC_BUILD_TESTS=OFF $(if $(CI),-DWERROR=ON) $(CMAKE_FLAGS) >/dev/null
+	cmake --build $(BUILD_DIR) --parallel $(or $(JOBS),$(shell nproc))
+
+# The executor goes into EXECUTOR_PREFIX/bin if it was built; EXTENSION_ONLY=1 leaves it out.
+install: install-executor ## install the extension and sync-executor (PG_CONFIG, EXECUTOR_PREFIX, EXTENSION_ONLY)
+install-executor:
+	$(if $(EXTENSION_ONLY),,test ! -x $(EXECUTOR) || install -D -m 755 $(EXECUTOR) $(DESTDIR)$(EXECUTOR_PREFIX)/bin/sync-executor)
+
+demo: ## see it sync: private server, demo API, executor (DEMO_SECONDS=60; SOURCE=github REPO=owner/name)
+	@scripts/demo.sh
+
+test: ## build, install and run every suite (SUITES="regress unit" for some)
+	@scripts/run-tests.sh
+
+lint: ## formatting, clang-tidy, cppcheck, shellcheck, SQL rules
+	@scripts/lint.sh
+
+format: ## format the C++ sources in place
+	@scripts/lint.sh --format
+
+bench: ## measure tick cost and drain rates
+	@bench/run.sh
+
+clean: clean-executor ## remove what was built
+clean-executor:
+	rm -rf $(BUILD_DIR)
+
+help: ## list the targets
+	@echo 'make [all]    build the extension only (PGXS)'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build and the demo (`demo`), or the tests and lint as well (`test`, the default), need of Debian 12's
-# packages. Quick and offline when nothing is missing; run as root or as a user with sudo.
+# Installs what the build and the demo (`demo`), or the tests and lint as well (`test`, the default), need of
+# Debian 12's packages. Quick and offline when nothing is missing; run as root or as a user with sudo.
 set -euo pipefail
 
 set_name=${1:-test}
@@ -9,8 +9,8 @@ pg=${PG_MAJOR:-15}
 build=(ca-certificates make g++ cmake pkg-config "postgresql-$pg" "postgresql-server-dev-$pg" libpq-dev
     libcurl4-openssl-dev rapidjson-dev prometheus-cpp-dev)
 demo=(python3 python3-aiohttp python3-psycopg)
-tests=(binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehandler-pgtap-perl libipc-run-perl
-    pgbouncer python3-pytest)
+tests=(binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehandler-pgtap-perl
+    libipc-run-perl pgbouncer python3-pytest)
 lint=(clang-format clang-tidy cppcheck shellcheck)
 
 case $set_name in
@@ -65,8 +65,9 @@ put() {
     as_root chmod "$2" "$1"
 }
 
-# The demo and the tests start private servers of their own. Installing the server package would otherwise create and start
-# a cluster `main` on port 5432 that nobody asked for. Clusters that exist already are left alone.
+# The demo and the tests start private servers of their own. Installing the server package would otherwise
+# create and start a cluster `main` on port 5432 that nobody asked for. Clusters that exist already are left
+# alone.
 if ! is_installed "postgresql-$pg"; then
     as_root mkdir -p /etc/postgresql-common/createcluster.d
     echo 'create_main_cluster = false' | put /etc/postgresql-common/createcluster.d/sync-engine-build.conf 644
@@ -80,13 +81,16 @@ echo "install-deps: installing ${missing[*]}"
 apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o "DPkg::Lock::Timeout=300" -o "Acquire::Retries=3" -qq)
 log=$(mktemp)
 restore+=("$log")
-if ! { as_root "${apt[@]}" update && as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } \
-    >"$log" 2>&1; then
+install_missing() {
+    as_root "${apt[@]}" update && as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
+}
+if ! install_missing >"$log" 2>&1; then
     cat "$log" >&2
     echo "install-deps: installing failed" >&2
     exit 1
 fi
-# The tests run a pgbouncer of their own: the packaged service, if it came with us, stays off at the next boot too.
+# The tests run a pgbouncer of their own: the packaged service, if it came with us, stays off at the next boot
+# too.
 case " ${missing[*]} " in
     *" pgbouncer "*) as_root update-rc.d pgbouncer disable >/dev/null 2>&1 || true ;;
 esac

@@ -259,7 +259,8 @@ def test_plain_paging(api, repo):
     assert walk(api, f"{base}/cursor?limit=3", lambda reply: reply["data"]["items"], next_cursor) == every
     assert walk(api, f"{base}/page?per_page=3", lambda reply: reply["items"], next_page) == every
     assert walk(api, f"{base}/offset?limit=3", lambda reply: reply["items"], next_offset) == every
-    assert walk(api, f"{base}/next?limit=3", lambda reply: reply["results"], lambda reply: reply["next"]) == every
+    assert walk(api, f"{base}/next?limit=3",
+                lambda reply: reply["results"], lambda reply: reply["next"]) == every
 
 
 def test_function_endpoint(api, repo):

@@ -1,0 +1,301 @@
+#!/usr/bin/env bash
+# Builds everything, installs the extension into PostgreSQL and runs the test suites: `make test`, or some of
+# them with SUITES="regress unit". A line per suite, then one closing line over all. Logs of failing suites
+# stay in build/test-logs.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+all_suites="tap executor executor-sanitized regress isolation pgtap"
+all_suites+=" unit unit-sanitized demo-api rules symbols"
+suites=${SUITES:-$all_suites}
+jobs=${JOBS:-$(nproc)}
+suite_seconds=${SUITE_SECONDS:-900}
+started=$SECONDS
+
+for suite in $suites; do
+    case " $all_suites " in
+        *" $suite "*) ;;
+        *) echo "run-tests: no suite $suite; there are: $all_suites" >&2; exit 2 ;;
+    esac
+done
+needs() {
+    local name
+    for name in "$@"; do
+        case " $suites " in *" $name "*) return 0 ;; esac
+    done
+    return 1
+}
+
+clean_environment
+"$root/scripts/install-deps.sh" test
+make_workspace sync-engine-test
+kept="$root/build/test-logs"
+tree="$work/tree"
+
+cleanup() {
+    local pid file
+    trap - EXIT
+    # shellcheck disable=SC2046
+    kill $(jobs -p) 2>/dev/null || true
+    # What a suite that was cut off left running carries our TMPDIR.
+    for file in /proc/[0-9]*/environ; do
+        if tr '\0' '\n' 2>/dev/null <"$file" | grep -qxF "TMPDIR=$work/tmp"; then
+            pid=${file#/proc/}
+            kill "${pid%/environ}" 2>/dev/null || true
+        fi
+    done 2>/dev/null
+    stop_servers "$work"
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# step NAME COMMAND...: a part of the build; its output is shown only when it fails.
+step() {
+    local name=$1 from=$SECONDS
+    shift
+    if ! "$@" >"$work/$name.log" 2>&1; then
+        cat "$work/$name.log"
+        echo "$name: failed"
+        echo "0 passed, 1 failed"
+        exit 1
+    fi
+    printf '%-20s %4ds\n' "$name" $((SECONDS - from))
+}
+
+cmake_build() {
+    local dir=$1
+    shift
+    cmake -S "$root" -B "$dir" -DSYNC_BUILD_TESTS=ON -DWERROR="${CI:+ON}" "$@" \
+        && cmake --build "$dir" --parallel "$jobs"
+}
+
+build_all() {
+    step build-extension make -C "$root" --no-print-directory -j"$jobs" PG_CONFIG="$pg_config" all
+    if needs regress isolation pgtap tap executor executor-sanitized; then
+        step install as_root make -C "$root" --no-print-directory PG_CONFIG="$pg_config" \
+            EXTENSION_ONLY=1 install
+    fi
+    if needs unit executor; then
+        step build-executor cmake_build "$root/build"
+    fi
+    if needs unit-sanitized executor-sanitized; then
+        step build-sanitized cmake_build "$root/build/sanitize" -DSANITIZE=address,undefined \
+            -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
+    fi
+}
+
+# The suites run on a copy, so that the unprivileged user can read it and nothing is written into the clone.
+copy_tree() {
+    mkdir "$tree" "$work/results"
+    tar -c -C "$root" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.so' . \
+        | tar -x -C "$tree"
+    local dir
+    for dir in build build/sanitize; do
+        mkdir -p "$tree/$dir"
+        cp -r "$root/$dir/sync-executor" "$root/$dir/unit" "$tree/$dir/" 2>/dev/null || true
+    done
+    if [ "$(id -u)" -eq 0 ]; then
+        chown -R "$server_user" "$tree" "$work/results"
+    fi
+}
+
+# limited COMMAND...: unprivileged, in the copy, not for ever.
+limited() {
+    (cd "$tree" && unprivileged timeout --kill-after=20 "$suite_seconds" "$@")
+}
+
+pgxs_dir() {
+    dirname "$(dirname "$(dirname "$("$pg_config" --pgxs)")")"
+}
+
+# A worker that ticks by itself would change what these suites print.
+quiet_config() {
+    cat "$root/scripts/private-server.conf"
+    echo 'sync_engine.background_ticks = off'
+}
+
+run_pg_regress() {
+    local program=$1 input=$2 out="$work/$3"
+    shift 3
+    unprivileged mkdir -p "$out"
+    quiet_config | unprivileged tee "$out/temp.conf" >/dev/null
+    local status=0
+    limited "$program" --temp-instance="$out/instance" --temp-config="$out/temp.conf" --inputdir="$input" \
+        --bindir="$("$pg_config" --bindir)" --outputdir="$out" --dbname=contrib_regression --no-locale \
+        --encoding=UTF8 "$@" || status=$?
+    cat "$out/regression.diffs" 2>/dev/null || true
+    return "$status"
+}
+
+names() {
+    local file
+    for file in "$tree"/$1; do
+        [ -e "$file" ] && basename "${file%.*}"
+    done
+}
+
+suite_regress() {
+    # shellcheck disable=SC2046
+    run_pg_regress "$(pgxs_dir)/src/test/regress/pg_regress" "$tree" regress $(names 'sql/*.sql')
+}
+
+suite_isolation() {
+    local unlisted status=0
+    run_pg_regress "$(pgxs_dir)/src/test/isolation/pg_isolation_regress" "$tree/test/isolation" isolation \
+        --load-extension=sync_engine --schedule="$tree/test/isolation/isolation_schedule" || status=$?
+    unlisted=$(comm -13 <(sed -n 's/^test: *//p' "$tree/test/isolation/isolation_schedule" | tr ' ' '\n' | sort) \
+        <(names 'test/isolation/specs/*.spec' | sort))
+    if [ -n "$unlisted" ]; then
+        echo "specs that the schedule does not list: $unlisted"
+        status=1
+    fi
+    return "$status"
+}
+
+# Each file has a database of its own, in which it creates the extension.
+suite_pgtap() {
+    local at="$work/pgtap" bindir name status=0
+    bindir=$("$pg_config" --bindir)
+    unprivileged mkdir -p "$at"
+    echo 'sync_engine.background_ticks = off' | unprivileged tee "$at/extra.conf" >/dev/null
+    start_server "$at"
+    for name in $(names 'test/pgtap/*.sql'); do
+        unprivileged "$bindir/createdb" -h "$at" -U postgres "$name"
+        limited pg_prove -v -h "$at" -U postgres -d "$name" "test/pgtap/$name.sql" || status=$?
+    done
+    stop_servers "$at"
+    return "$status"
+}
+
+suite_tap() {
+    limited env PG_CONFIG="$pg_config" PROVE_FLAGS="-v --timer" test/tap/run.sh
+}
+
+# run_units SUITE FOLDER: the program of each test file that there is; an older build's others may still lie
+# beside them.
+run_units() {
+    local name status=0
+    for name in $(names 'test/unit/*_test.cpp'); do
+        if ! limited "$2/$name" --gtest_brief=1 --gtest_output="xml:$work/results/$1/$name.xml"; then
+            echo "$name failed"
+            status=1
+        fi
+    done
+    return "$status"
+}
+
+suite_unit() {
+    run_units unit build/unit
+}
+
+sanitizers() {
+    export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+    export UBSAN_OPTIONS=print_stacktrace=1
+}
+
+suite_unit-sanitized() {
+    sanitizers
+    run_units unit-sanitized build/sanitize/unit
+}
+
+run_pytest() {
+    limited env PATH="$("$pg_config" --bindir):$PATH" /usr/bin/python3 -m pytest -p no:cacheprovider -q \
+        --tb=short --durations=5 --junitxml="$work/results/$1/pytest.xml" "${@:2}"
+}
+
+suite_executor() {
+    SYNC_EXECUTOR="$tree/build/sync-executor" run_pytest executor test/executor
+}
+
+suite_executor-sanitized() {
+    sanitizers
+    SYNC_EXECUTOR="$tree/build/sanitize/sync-executor" run_pytest executor-sanitized test/executor
+}
+
+suite_demo-api() {
+    run_pytest demo-api test/demo_api
+}
+
+suite_rules() {
+    limited scripts/check-rules.py
+}
+
+suite_symbols() {
+    "$root/scripts/check-symbols.sh" "$root/sync_engine.so"
+}
+
+# tally SUITE STATUS: `PASSED FAILED` of a suite that has run. A suite that ran nothing, or that ended badly
+# without saying which test it was, has one failure.
+tally() {
+    local suite=$1 status=$2 counts passed failed
+    # shellcheck disable=SC2046
+    case $suite in
+        regress | isolation) counts=$(scripts/count-results.py regress "$work/$suite.log") ;;
+        unit | unit-sanitized) counts=$(tally_reports "$suite" $(names 'test/unit/*_test.cpp')) ;;
+        executor | executor-sanitized | demo-api) counts=$(tally_reports "$suite" pytest) ;;
+        *) counts=$(scripts/count-results.py tap "$work/$suite.log") ;;
+    esac
+    read -r passed failed <<<"$counts"
+    if [ "$failed" -eq 0 ] && { [ "$status" -ne 0 ] || [ "$passed" -eq 0 ]; }; then
+        failed=1
+    fi
+    echo "$passed $failed"
+}
+
+# tally_reports SUITE NAME...: the sum of the XML reports, and one failure for each that was never written.
+tally_reports() {
+    local suite=$1 name passed=0 failed=0 counts
+    shift
+    for name in "$@"; do
+        counts=$(scripts/count-results.py junit "$work/results/$suite/$name.xml" 2>/dev/null || echo 0 1)
+        passed=$((passed + ${counts% *}))
+        failed=$((failed + ${counts#* }))
+    done
+    echo "$passed $failed"
+}
+
+run_suite() {
+    local suite=$1 from=$SECONDS status=0 counts
+    "suite_$suite" >"$work/$suite.log" 2>&1 </dev/null || status=$?
+    counts=$(tally "$suite" "$status")
+    echo "$counts" >"$work/$suite.counts"
+    # shellcheck disable=SC2086
+    printf '%-20s %d passed, %d failed   (%ds)\n' "$suite" $counts $((SECONDS - from))
+}
+
+report_failures() {
+    local suite=$1
+    mkdir -p "$kept"
+    cp "$work/$suite.log" "$kept/"
+    echo "---- $suite: from build/test-logs/$suite.log"
+    grep -nE '^ *(not ok|#  )|FAILED|ERROR|Error:|error:|failed' "$work/$suite.log" | head -n "${LOG_LINES:-80}" || true
+    echo "---- and its end"
+    tail -n 25 "$work/$suite.log"
+}
+
+cd "$root"
+rm -rf "$kept"
+build_all
+step copy copy_tree
+
+for suite in $suites; do
+    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
+        wait -n || true
+    done
+    run_suite "$suite" &
+done
+wait
+
+passed=0
+failed=0
+for suite in $suites; do
+    read -r suite_passed suite_failed <"$work/$suite.counts" || { suite_passed=0; suite_failed=1; }
+    passed=$((passed + suite_passed))
+    failed=$((failed + suite_failed))
+    [ "$suite_failed" -eq 0 ] || report_failures "$suite"
+done
+echo "took $((SECONDS - started))s"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
