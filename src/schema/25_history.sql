@@ -62,6 +62,12 @@ COMMENT ON TABLE sync.partitions IS 'The dated tables that hold history: made ah
 CREATE VIEW sync._finished_jobs AS SELECT * FROM ONLY sync.sync_jobs;
 COMMENT ON VIEW sync._finished_jobs IS 'Internal: the dated table that takes the jobs that end now';
 
+CREATE FUNCTION sync._partition_key() RETURNS bigint
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT hashtextextended('sync_engine partitions', 0) $$;
+COMMENT ON FUNCTION sync._partition_key() IS 'Internal: the advisory lock under which dated tables are made';
+
 CREATE FUNCTION sync._goes_with_parent(child text) RETURNS void
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -90,7 +96,7 @@ BEGIN
         RETURN;
     END IF;
     -- Two makers at once: the second waits here and then finds the work done.
-    PERFORM pg_advisory_xact_lock(hashtextextended('sync_engine partitions', 0));
+    PERFORM pg_advisory_xact_lock(sync._partition_key());
     IF EXISTS (SELECT 1 FROM sync.partitions p WHERE p.name = part) THEN
         RETURN;
     END IF;
@@ -115,6 +121,15 @@ END
 $$;
 COMMENT ON FUNCTION sync._make_partition(text, date) IS 'Internal: makes one dated table with its indexes, unless it exists';
 
+CREATE FUNCTION sync._history_is_ready(as_of timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT count(*) = 2 FROM sync.partitions p
+    WHERE p.parent IN ('signals', 'sync_executions') AND p.range_from <= as_of AND as_of < p.range_to
+$$;
+COMMENT ON FUNCTION sync._history_is_ready(timestamptz) IS 'Internal: whether signals and executions of that time have a partition';
+
 CREATE FUNCTION sync._ensure_history(as_of timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -133,7 +148,24 @@ END
 $$;
 COMMENT ON FUNCTION sync._ensure_history(timestamptz) IS 'Internal: sees to it that signals and executions of that time have a partition';
 
-CREATE FUNCTION sync._rotate_finished_jobs(as_of timestamptz) RETURNS void
+-- The tick never waits: while another session makes dated tables or turns to a new one, it leaves lost jobs to the next.
+CREATE FUNCTION sync._history_is_free(as_of timestamptz) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT sync._history_is_ready(as_of) AND NOT pg_try_advisory_xact_lock(sync._partition_key()) THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE sync._finished_jobs, sync.sync_executions IN ROW EXCLUSIVE MODE NOWAIT;
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION sync._history_is_free(timestamptz) IS 'Internal: whether history can be written now without waiting';
+
+CREATE FUNCTION sync._rotate_finished_jobs(as_of timestamptz) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -146,13 +178,14 @@ BEGIN
     -- Only forward: a clock that went back must not reopen a table that retention may be about to drop.
     IF newest IS NOT NULL AND newest >= name
        AND pg_get_viewdef('sync._finished_jobs'::regclass) ~ ('sync\.' || newest || '\M') THEN
-        RETURN;
+        RETURN false;
     END IF;
     IF newest IS NULL OR newest < name THEN
         PERFORM sync._make_partition('sync_jobs', day);
         newest := name;
     END IF;
     EXECUTE format('CREATE OR REPLACE VIEW sync._finished_jobs AS SELECT * FROM sync.%I', newest);
+    RETURN true;
 END
 $$;
-COMMENT ON FUNCTION sync._rotate_finished_jobs(timestamptz) IS 'Internal: points _finished_jobs to the dated table of that day';
+COMMENT ON FUNCTION sync._rotate_finished_jobs(timestamptz) IS 'Internal: points _finished_jobs to the dated table of that day; false when it does already';

@@ -103,7 +103,7 @@ BEGIN
     INSERT INTO sync.deleted_connections (connection_id, tenant_id)
     SELECT d.id, d.tenant_id FROM deleted d
     ON CONFLICT (connection_id) DO NOTHING;
-    PERFORM sync._purge_deleted(10000);
+    PERFORM sync._purge_deleted(10000, false);
     RETURN NULL;
 END
 $$;
@@ -111,38 +111,46 @@ COMMENT ON FUNCTION sync._connections_deleted() IS 'Internal: removes what delet
 CREATE TRIGGER connections_deleted AFTER DELETE ON sync.connections
     REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION sync._connections_deleted();
 
-CREATE FUNCTION sync._purge_deleted(max_rows int, OUT removed bigint, OUT more boolean)
+CREATE FUNCTION sync._purge_deleted(max_rows int, thorough boolean, OUT removed bigint, OUT more boolean)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
 AS $$
 DECLARE
     gone record;
-    part text;
+    ids bigint[] := '{}';
     n bigint;
 BEGIN
     removed := 0;
     FOR gone IN SELECT d.connection_id, d.tenant_id FROM sync.deleted_connections d
-                ORDER BY d.connection_id FOR UPDATE SKIP LOCKED LOOP
-        FOREACH part IN ARRAY ARRAY['sync.signals', 'sync.sync_executions'] LOOP
-            EXECUTE format('DELETE FROM %s t USING (SELECT tenant_id, connection_id, id FROM %1$s WHERE tenant_id = $1 AND connection_id = $2 LIMIT $3) x '
-                           'WHERE t.tenant_id = $1 AND t.connection_id = $2 AND t.id = x.id', part)
-                USING gone.tenant_id, gone.connection_id, max_rows - removed;
-            GET DIAGNOSTICS n = ROW_COUNT;
-            removed := removed + n;
-            EXIT WHEN removed >= max_rows;
-        END LOOP;
-        EXIT WHEN removed >= max_rows;
-        DELETE FROM sync.sync_jobs j WHERE j.connection_id = gone.connection_id;
+                ORDER BY d.connection_id LIMIT max_rows FOR UPDATE SKIP LOCKED LOOP
+        DELETE FROM sync.signals t
+        USING (SELECT s.tenant_id, s.connection_id, s.id, s.received_at FROM sync.signals s
+               WHERE s.tenant_id = gone.tenant_id AND s.connection_id = gone.connection_id LIMIT max_rows - removed) x
+        WHERE t.tenant_id = x.tenant_id AND t.connection_id = x.connection_id AND t.id = x.id AND t.received_at = x.received_at;
         GET DIAGNOSTICS n = ROW_COUNT;
         removed := removed + n;
-        DELETE FROM sync.deleted_connections d WHERE d.connection_id = gone.connection_id;
         EXIT WHEN removed >= max_rows;
+        DELETE FROM sync.sync_executions t
+        USING (SELECT s.tenant_id, s.connection_id, s.id, s.finished_at FROM sync.sync_executions s
+               WHERE s.tenant_id = gone.tenant_id AND s.connection_id = gone.connection_id LIMIT max_rows - removed) x
+        WHERE t.tenant_id = x.tenant_id AND t.connection_id = x.connection_id AND t.id = x.id AND t.finished_at = x.finished_at;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        removed := removed + n;
+        EXIT WHEN removed >= max_rows;
+        ids := ids || gone.connection_id;
     END LOOP;
+    -- Finished jobs have no index by connection: one pass serves all that are gone, at once only where it is short.
+    IF cardinality(ids) > 0 AND (thorough OR (SELECT COALESCE(sum(c.reltuples), 0) < 100000
+                                              FROM sync.partitions p JOIN pg_class c ON c.oid = to_regclass(format('sync.%I', p.name))
+                                              WHERE p.parent = 'sync_jobs')) THEN
+        DELETE FROM sync.sync_jobs j WHERE j.connection_id = ANY (ids);
+        DELETE FROM sync.deleted_connections d WHERE d.connection_id = ANY (ids);
+    END IF;
     more := EXISTS (SELECT 1 FROM sync.deleted_connections);
 END
 $$;
-COMMENT ON FUNCTION sync._purge_deleted(int) IS 'Internal: removes at most so many rows of deleted connections';
+COMMENT ON FUNCTION sync._purge_deleted(int, boolean) IS 'Internal: removes at most so many rows of deleted connections; thorough: their finished jobs too, however many tables that takes';
 
 CREATE FUNCTION sync._job_written() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -195,6 +203,13 @@ BEGIN
             metadata = sync._metadata_with(c.metadata, jsonb_build_object('next_run_at',
                 sync._format_utc(NEW.finished_at + make_interval(secs => (sync._effective_interval(c.metadata #> '{sync,interval_seconds}')).base_seconds))))
         WHERE c.id = NEW.connection_id;
+    END IF;
+    -- What a trigger asked for while it ran comes after it, whoever ended it.
+    IF TG_OP = 'UPDATE' AND OLD.status = 'running' AND NEW.status NOT IN ('queued', 'running') AND NEW.rerun_priority IS NOT NULL THEN
+        INSERT INTO sync.sync_jobs (tenant_id, provider_slug, connection_id, job_type, priority, run_id)
+        SELECT NEW.tenant_id, NEW.provider_slug, NEW.connection_id, NEW.job_type, NEW.rerun_priority, NEW.run_id
+        FROM sync.connections c WHERE c.id = NEW.connection_id AND c.status = 'active'
+        ON CONFLICT (connection_id, job_type) WHERE status IN ('queued', 'running') DO NOTHING;
     END IF;
     IF TG_OP <> 'INSERT' THEN
         PERFORM sync._restate(OLD.connection_id, false);

@@ -1,5 +1,11 @@
 -- Executors and claiming. A claim never waits: what another session holds is passed by.
 
+CREATE FUNCTION sync._executor_key(name text) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT hashtextextended('sync_engine executor ' || name, 0) $$;
+COMMENT ON FUNCTION sync._executor_key(text) IS 'Internal: the advisory lock under which an executor of that name registers';
+
 CREATE FUNCTION sync.register_executor(name text, protocol int DEFAULT 1, info jsonb DEFAULT '{}', as_of timestamptz DEFAULT now()) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -9,6 +15,7 @@ DECLARE
     fresh text;
     former text[];
     lost bigint[];
+    tokens uuid[];
 BEGIN
     PERFORM sync._require_time(as_of);
     IF COALESCE(name, '') = '' THEN
@@ -22,6 +29,8 @@ BEGIN
             HINT = CASE WHEN protocol > 1 THEN 'Run ALTER EXTENSION sync_engine UPDATE before newer executors are started.'
                         ELSE 'Install a newer sync-executor.' END;
     END IF;
+    -- Claims of that name hold this lock, shared: what they took is seen below, and none begins before this commits.
+    PERFORM pg_advisory_xact_lock(sync._executor_key(register_executor.name));
     fresh := register_executor.name || '#' || left(replace(gen_random_uuid()::text, '-', ''), 12);
     WITH old AS (
         UPDATE sync.executors e SET superseded_at = as_of
@@ -32,8 +41,9 @@ BEGIN
     INSERT INTO sync.executors (incarnation, name, protocol, info, registered_at, heartbeat_at)
     VALUES (fresh, register_executor.name, register_executor.protocol, COALESCE(register_executor.info, '{}'), as_of, as_of);
     IF former IS NOT NULL THEN
-        SELECT array_agg(j.id) INTO lost FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.claimed_by = ANY (former);
-        PERFORM sync._fail_as_lost(lost, 'a new incarnation of its executor registered', as_of);
+        SELECT array_agg(j.id), array_agg(j.claim_token) INTO lost, tokens
+        FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.claimed_by = ANY (former);
+        PERFORM sync._fail_as_lost(lost, tokens, 'a new incarnation of its executor registered', as_of);
     END IF;
     RETURN fresh;
 END
@@ -57,17 +67,28 @@ BEGIN
             MESSAGE = format('executor incarnation %s was superseded by a newer one of the same name', executor),
             HINT = 'Run each executor process under a name of its own.';
     END IF;
-    IF known.incarnation IS NOT NULL THEN
-        RETURN known.incarnation;
-    END IF;
     IF COALESCE(executor, '') = '' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'an executor needs a name';
     END IF;
-    INSERT INTO sync.executors (incarnation, name, registered_at) VALUES (executor, executor, as_of) ON CONFLICT DO NOTHING;
+    -- While the name is being registered anew nothing is claimed under it.
+    IF NOT pg_try_advisory_xact_lock_shared(sync._executor_key(COALESCE(known.name, executor))) THEN
+        RETURN NULL;
+    END IF;
+    IF known.incarnation IS NOT NULL THEN
+        -- Under the lock, what was read without it has to hold still.
+        IF EXISTS (SELECT 1 FROM sync.executors e WHERE e.incarnation = known.incarnation AND e.superseded_at IS NULL) THEN
+            RETURN known.incarnation;
+        END IF;
+        RETURN sync._incarnation(executor, as_of);
+    END IF;
+    -- Of several first claims one writes the row; the others do not wait for it.
+    IF pg_try_advisory_xact_lock(sync._executor_key('first claim of ' || executor)) THEN
+        INSERT INTO sync.executors (incarnation, name, registered_at) VALUES (executor, executor, as_of) ON CONFLICT DO NOTHING;
+    END IF;
     RETURN executor;
 END
 $$;
-COMMENT ON FUNCTION sync._incarnation(text, timestamptz) IS 'Internal: the current incarnation of an executor; an unknown name is registered';
+COMMENT ON FUNCTION sync._incarnation(text, timestamptz) IS 'Internal: the current incarnation of an executor, null while it is being registered anew; an unknown name is registered';
 
 -- For each active provider the priorities in its queue: a loose scan, two index probes each.
 CREATE VIEW sync._lanes AS
@@ -114,7 +135,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'max_jobs must be at least 1';
     END IF;
     incarnation := sync._incarnation(executor, as_of);
-    IF sync._is_quiet() THEN
+    IF incarnation IS NULL OR sync._is_quiet() THEN
         RETURN;
     END IF;
     LOOP
@@ -153,7 +174,10 @@ BEGIN
             FROM wish w
             JOIN ONLY sync.sync_jobs j ON j.id = w.id
             JOIN sync.connection_state s ON s.connection_id = j.connection_id
-            WHERE j.status = 'queued' AND s.running_job_id IS NULL
+            JOIN sync.connections c ON c.id = j.connection_id
+            JOIN sync.providers p ON p.slug = j.provider_slug
+            WHERE j.status = 'queued' AND GREATEST(j.scheduled_at, j.retry_after) <= $3 AND s.running_job_id IS NULL
+              AND c.status = 'active' AND p.status = 'active'
             FOR NO KEY UPDATE OF j, s SKIP LOCKED
         ), one_each AS MATERIALIZED (
             SELECT DISTINCT ON (k.connection_id) k.* FROM locked k ORDER BY k.connection_id, k.ordinality
@@ -237,6 +261,7 @@ AS $$
 DECLARE
     mine text;
     unheard bigint[];
+    tokens uuid[];
 BEGIN
     PERFORM sync._require_time(as_of);
     UPDATE sync.executors e SET heartbeat_at = GREATEST(e.heartbeat_at, $3)
@@ -244,11 +269,11 @@ BEGIN
     RETURNING e.incarnation INTO mine;
     IF mine IS NOT NULL THEN
         -- Claimed longer ago than the lease and yet unknown to its executor: the claim's reply never arrived.
-        SELECT array_agg(j.id) INTO unheard
+        SELECT array_agg(j.id), array_agg(j.claim_token) INTO unheard, tokens
         FROM ONLY sync.sync_jobs j
         WHERE j.status = 'running' AND j.claimed_by = mine AND j.id <> ALL (COALESCE($2, '{}'))
           AND j.claimed_at < $3 - make_interval(secs => sync._setting('lease_seconds'));
-        PERFORM sync._fail_as_lost(unheard, 'its executor does not know of it: the reply to the claim was lost', $3);
+        PERFORM sync._fail_as_lost(unheard, tokens, 'its executor does not know of it: the reply to the claim was lost', $3);
     END IF;
     RETURN QUERY
     SELECT u.id, 'cancel'

@@ -28,17 +28,16 @@ AS $$
 DECLARE
     valid bigint[];
 BEGIN
-    -- claim_tokens null: whatever the token is.
     PERFORM 1 FROM sync.connections c
     WHERE c.id IN (SELECT j.connection_id FROM ONLY sync.sync_jobs j
                    JOIN unnest(job_ids, claim_tokens) u (id, token) ON u.id = j.id
-                   WHERE j.status = 'running' AND (claim_tokens IS NULL OR j.claim_token = u.token))
+                   WHERE j.status = 'running' AND j.claim_token = u.token)
     ORDER BY c.id FOR NO KEY UPDATE;
     -- A new statement sees what was committed while the lock was waited for.
     SELECT array_agg(l.id) INTO valid
     FROM (SELECT j.id FROM ONLY sync.sync_jobs j
           JOIN unnest(job_ids, claim_tokens) u (id, token) ON u.id = j.id
-          WHERE j.status = 'running' AND (claim_tokens IS NULL OR j.claim_token = u.token)
+          WHERE j.status = 'running' AND j.claim_token = u.token
           ORDER BY j.id FOR UPDATE OF j) l;
     RETURN valid;
 END
@@ -392,7 +391,7 @@ $$;
 COMMENT ON FUNCTION sync._fail(bigint[], jsonb[], text[], numeric[], timestamptz) IS
     'Internal: ends the attempts of running jobs that the caller has locked: queued again with backoff, or failed';
 
-CREATE FUNCTION sync._fail_as_lost(job_ids bigint[], reason text, as_of timestamptz) RETURNS int
+CREATE FUNCTION sync._fail_as_lost(job_ids bigint[], claim_tokens uuid[], reason text, as_of timestamptz) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
@@ -403,7 +402,7 @@ BEGIN
     IF job_ids IS NULL THEN
         RETURN 0;
     END IF;
-    mine := sync._lock_running(job_ids, NULL);
+    mine := sync._lock_running(job_ids, claim_tokens);
     IF mine IS NULL THEN
         RETURN 0;
     END IF;
@@ -412,7 +411,7 @@ BEGIN
     RETURN cardinality(mine);
 END
 $$;
-COMMENT ON FUNCTION sync._fail_as_lost(bigint[], text, timestamptz) IS 'Internal: fails running jobs whose executor is gone';
+COMMENT ON FUNCTION sync._fail_as_lost(bigint[], uuid[], text, timestamptz) IS 'Internal: fails running jobs whose executor is gone';
 
 CREATE FUNCTION sync._fail_lost(as_of timestamptz, max_rows int, OUT requeued int, OUT more boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -422,16 +421,20 @@ AS $$
 DECLARE
     lease interval := make_interval(secs => sync._setting('lease_seconds'));
     max_run float8 := sync._setting('max_run_seconds');
-    expired bigint[];
-    overdue bigint[];
+    lost record;
 BEGIN
-    -- The set of running jobs is small; connections that another session holds are left to the next tick.
-    SELECT array_agg(x.id) FILTER (WHERE NOT x.overran), array_agg(x.id) FILTER (WHERE x.overran), count(*) >= max_rows
-    INTO expired, overdue, more
+    requeued := 0;
+    more := false;
+    -- The set of running jobs is small; what another session holds is left to the next tick.
+    SELECT array_agg(x.id) FILTER (WHERE NOT x.overran) AS expired, array_agg(x.claim_token) FILTER (WHERE NOT x.overran) AS expired_tokens,
+           array_agg(x.id) FILTER (WHERE x.overran) AS overdue, array_agg(x.claim_token) FILTER (WHERE x.overran) AS overdue_tokens,
+           count(*) AS n
+    INTO lost
     FROM (
-        SELECT j.id, j.claimed_at <= as_of - make_interval(secs => COALESCE(p.max_run_seconds, max_run)) AS overran
+        SELECT j.id, j.claim_token, j.claimed_at <= as_of - make_interval(secs => COALESCE(p.max_run_seconds, max_run)) AS overran
         FROM ONLY sync.sync_jobs j
         JOIN sync.connections c ON c.id = j.connection_id
+        JOIN sync.connection_state s ON s.connection_id = j.connection_id
         JOIN sync.providers p ON p.slug = j.provider_slug
         LEFT JOIN sync.executors e ON e.incarnation = j.claimed_by
         WHERE j.status = 'running'
@@ -439,10 +442,13 @@ BEGIN
                OR (j.claimed_at <= as_of - lease AND (e.heartbeat_at IS NULL OR e.heartbeat_at <= as_of - lease)))
         ORDER BY j.connection_id
         LIMIT max_rows
-        FOR NO KEY UPDATE OF c SKIP LOCKED) x;
-    requeued := sync._fail_as_lost(expired, 'no heartbeat of its executor within the lease', as_of)
-                + sync._fail_as_lost(overdue, 'ran longer than max_run_seconds', as_of);
-    more := COALESCE(more, false);
+        FOR NO KEY UPDATE OF c, s SKIP LOCKED FOR UPDATE OF j SKIP LOCKED) x;
+    IF lost.n = 0 OR NOT sync._history_is_free(as_of) THEN
+        RETURN;
+    END IF;
+    requeued := sync._fail_as_lost(lost.expired, lost.expired_tokens, 'no heartbeat of its executor within the lease', as_of)
+                + sync._fail_as_lost(lost.overdue, lost.overdue_tokens, 'ran longer than max_run_seconds', as_of);
+    more := COALESCE(lost.n >= max_rows, false);
 END
 $$;
 COMMENT ON FUNCTION sync._fail_lost(timestamptz, int) IS 'Internal: fails jobs whose lease or maximum run time is over';
@@ -476,14 +482,23 @@ BEGIN
             e.signals_inserted + e.signals_duplicate, e.signals_inserted, e.signals_duplicate,
             jsonb_build_object('message', $2), e.claimed_by, e.claim_token
         FROM ended e WHERE e.status = 'running'
+    ), again AS (
+        -- What triggers asked for while it ran is not cancelled with it.
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at)
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, $3, n.id, $3
+        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, e.tenant_id, e.provider_slug, e.connection_id, e.job_type, e.rerun_priority
+              FROM ended e JOIN sync.connections c ON c.id = e.connection_id
+              WHERE c.status = 'active' AND e.status = 'running' AND e.rerun_priority IS NOT NULL) n
     ), stated AS (
         -- A cancelled run leaves next_run_at as it is: the next slot is used.
         UPDATE sync.connection_state s
         SET running_job_id = CASE WHEN s.running_job_id = ANY ($1) THEN NULL ELSE s.running_job_id END,
-            due_at = CASE WHEN c.status <> 'active' THEN NULL
+            due_at = CASE WHEN c.status <> 'active' OR x.again THEN NULL
                           WHEN x.incremental THEN sync._looked_at(c.metadata)
                           ELSE s.due_at END
-        FROM (SELECT e.connection_id, bool_or(e.job_type = 'incremental') AS incremental FROM ended e GROUP BY 1) x
+        FROM (SELECT e.connection_id, bool_or(e.job_type = 'incremental') AS incremental,
+                     bool_or(e.job_type = 'incremental' AND e.status = 'running' AND e.rerun_priority IS NOT NULL) AS again
+              FROM ended e GROUP BY 1) x
         JOIN sync.connections c ON c.id = x.connection_id
         WHERE s.connection_id = x.connection_id
     )

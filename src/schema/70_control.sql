@@ -108,6 +108,8 @@ BEGIN
             HINT = format('To run the connection again: SELECT sync.trigger(%s, %L)', old.connection_id, old.job_type);
     END IF;
     PERFORM sync._lock_active(old.connection_id);
+    -- It may have ended while the lock was waited for.
+    SELECT j.* INTO old FROM sync.sync_jobs j WHERE j.id = job_id;
     IF old.status = 'running' THEN
         RETURN old.id;
     END IF;
@@ -283,16 +285,38 @@ CREATE FUNCTION sync._housekeeping(as_of timestamptz DEFAULT now()) RETURNS bool
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
+SET lock_timeout = '50ms'
 AS $$
 #variable_conflict use_column
 DECLARE
-    old record;
+    expired text;
     moved int;
     purged record;
 BEGIN
     PERFORM sync._require_time(as_of);
-    PERFORM sync._rotate_finished_jobs(as_of);
-    PERFORM sync._ensure_history(as_of), sync._ensure_history(as_of + interval '1 day');
+    -- At most one step that takes a strong lock in each transaction: two of them could deadlock with a completion. While one
+    -- waits for its lock completions queue behind it, so none waits longer than lock_timeout above.
+    IF NOT (sync._history_is_ready(as_of) AND sync._history_is_ready(as_of + interval '1 day')) THEN
+        PERFORM sync._ensure_history(as_of), sync._ensure_history(as_of + interval '1 day');
+        RETURN true;
+    END IF;
+    IF sync._rotate_finished_jobs(as_of) THEN
+        RETURN true;
+    END IF;
+    SELECT p.name INTO expired
+    FROM sync.partitions p
+    CROSS JOIN LATERAL (SELECT sync._setting(CASE p.parent WHEN 'sync_jobs' THEN 'job_retention_days'
+                                                           WHEN 'signals' THEN 'signal_retention_days'
+                                                           ELSE 'execution_retention_days' END) AS days) k
+    WHERE k.days > 0 AND p.range_to < as_of - make_interval(days => k.days::int)
+      AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
+    ORDER BY p.range_to LIMIT 1;
+    IF expired IS NOT NULL THEN
+        EXECUTE format('DROP TABLE IF EXISTS sync.%I', expired);
+        DELETE FROM sync.partitions p WHERE p.name = expired;
+        RETURN true;
+    END IF;
+
     -- A restore brings dated tables back without their tie to the parent.
     PERFORM sync._goes_with_parent(p.name) FROM sync.partitions p
     JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = to_regclass(format('sync.%I', p.name))
@@ -308,19 +332,7 @@ BEGIN
         INSERT INTO sync._finished_jobs SELECT e.* FROM ended e RETURNING 1
     )
     SELECT count(*) INTO moved FROM kept;
-    FOR old IN
-        SELECT p.name FROM sync.partitions p
-        CROSS JOIN LATERAL (SELECT sync._setting(CASE p.parent WHEN 'sync_jobs' THEN 'job_retention_days'
-                                                               WHEN 'signals' THEN 'signal_retention_days'
-                                                               ELSE 'execution_retention_days' END) AS days) k
-        WHERE k.days > 0 AND p.range_to < as_of - make_interval(days => k.days::int)
-          AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
-        ORDER BY p.range_to LIMIT 10
-    LOOP
-        EXECUTE format('DROP TABLE IF EXISTS sync.%I', old.name);
-        DELETE FROM sync.partitions p WHERE p.name = old.name;
-    END LOOP;
-    SELECT * INTO purged FROM sync._purge_deleted(10000);
+    SELECT * INTO purged FROM sync._purge_deleted(10000, true);
     DELETE FROM sync.executors e
     WHERE e.superseded_at < as_of - interval '1 day'
        OR GREATEST(e.heartbeat_at, e.registered_at) < as_of - interval '7 days'
@@ -329,4 +341,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync._housekeeping(timestamptz) IS
-    'Internal: makes dated tables ahead, drops those past their retention, removes what deleted connections left. True while there is more to do';
+    'Internal: makes dated tables ahead, drops those past their retention, removes what deleted connections left: a step a call, to be called, a transaction each, until it returns false';
