@@ -49,14 +49,13 @@ void EventLoop::run() {
         curl_multi_perform(multi_.get(), &running);
         collect_transfers();
         fire_timers();
-        if (stopped_) {
-            break;
-        }
-        if (idle_) {
+        if (idle_ && !stopped_) {
             idle_();
         }
-        wait();
-        dispatch_sources();
+        if (!stopped_) {
+            wait();
+            dispatch_sources();
+        }
     }
 }
 

@@ -73,10 +73,11 @@ void Runner::results_answered(const ScriptOutcome& outcome) {
     }
     for (const FinishedJob& job : sending_.jobs) {
         const auto found = answers.find(job.job_id);
-        const std::string_view word = in_parts                 ? (outcome.done() ? "completed" : "stale")
-                                      : found == answers.end() ? "stale"
-                                                               : found->second.outcome;
-        jobs_->ended(job, word, found == answers.end() ? "" : found->second.detail);
+        if (found != answers.end()) {
+            jobs_->ended(job, found->second.outcome, found->second.detail);
+        } else {
+            jobs_->ended(job, in_parts && outcome.done() ? "completed" : "stale", "");
+        }
     }
     sending_ = {};
 }
