@@ -1,0 +1,2 @@
+\set executor random(1, 5)
+SELECT * FROM sync.heartbeat('executor' || :executor, '{}', run.clock());

@@ -1,0 +1,1 @@
+SELECT sync._housekeeping(run.clock());

@@ -1,0 +1,1 @@
+SELECT * FROM sync.tick_batch(500, run.clock());
