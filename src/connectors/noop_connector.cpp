@@ -17,6 +17,7 @@ struct NoopConfig {
 };
 
 constexpr long kMaxSignals = 1'000'000;
+constexpr long kMaxCounter = 1'000'000'000'000'000;
 
 std::optional<long> whole_number(const rapidjson::Value& value) {
     long number = 0;
@@ -60,7 +61,7 @@ void read_key(const std::string& key, const rapidjson::Value& value, NoopConfig&
         }
     } else if (key == "retry_after_seconds") {
         const auto number = whole_number(value);
-        if (!number) {
+        if (!number || *number < 0) {
             bad("expected a whole number");
         } else {
             config.retry_after_seconds = static_cast<double>(*number);
@@ -78,6 +79,10 @@ NoopConfig read_config(std::string_view json, std::vector<ConfigError>& errors) 
         errors.push_back({"$", error});
         return config;
     }
+    if (!document.IsObject()) {
+        errors.push_back({"$", "expected an object"});
+        return config;
+    }
     const rapidjson::Value* own = member(document, "noop");
     if (own == nullptr) {
         return config;
@@ -92,7 +97,7 @@ NoopConfig read_config(std::string_view json, std::vector<ConfigError>& errors) 
     return config;
 }
 
-// The counter of that name in the cursor, 0 when there is none.
+// The counter of that name in the cursor, 0 when there is none that can be counted on.
 long counter(const std::string& cursor_json, std::string_view name) {
     rapidjson::Document document;
     std::string error;
@@ -100,7 +105,8 @@ long counter(const std::string& cursor_json, std::string_view name) {
         return 0;
     }
     const rapidjson::Value* value = member(document, name);
-    return value == nullptr ? 0 : whole_number(*value).value_or(0);
+    const long count = value == nullptr ? 0 : whole_number(*value).value_or(0);
+    return count >= 0 && count < kMaxCounter ? count : 0;
 }
 
 class NoopConnector final : public Connector {

@@ -14,11 +14,6 @@ namespace {
 constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
-bool same_name(std::string_view a, std::string_view b) {
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-    return std::ranges::equal(a, b, [&](char x, char y) { return lower(x) == lower(y); });
-}
-
 std::string_view trimmed(std::string_view text) {
     const auto first = text.find_first_not_of(" \t");
     return first == std::string_view::npos ? std::string_view()
@@ -42,9 +37,14 @@ std::optional<double> not_negative(std::string_view text) {
 
 }  // namespace
 
+bool same_header_name(std::string_view a, std::string_view b) {
+    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+    return std::ranges::equal(a, b, [&](char x, char y) { return lower(x) == lower(y); });
+}
+
 std::optional<std::string_view> header(const Headers& headers, std::string_view name) {
     for (const auto& [key, value] : headers) {
-        if (same_name(key, name)) {
+        if (same_header_name(key, name)) {
             return trimmed(value);
         }
     }
@@ -53,7 +53,8 @@ std::optional<std::string_view> header(const Headers& headers, std::string_view 
 
 std::optional<TimestampUs> parse_http_date(std::string_view text) {
     // Fixed width: "Sun, 06 Nov 1994 08:49:37 GMT".
-    if (text.size() != 29 || text.substr(3, 2) != ", " || text.substr(25) != " GMT") {
+    if (text.size() != 29 || text.substr(3, 2) != ", " || text[7] != ' ' || text[11] != ' ' ||
+        text[16] != ' ' || text[19] != ':' || text[22] != ':' || text.substr(25) != " GMT") {
         return std::nullopt;
     }
     const auto month = std::ranges::find(kMonths, text.substr(8, 3));
@@ -74,7 +75,7 @@ std::optional<double> retry_after_seconds(const Headers& headers, TimestampUs no
         return std::nullopt;
     }
     if (const auto at = parse_http_date(*value)) {
-        return std::max(0.0, static_cast<double>(*at - now) / kMicrosPerSecond);
+        return std::max(0.0, (static_cast<double>(*at) - static_cast<double>(now)) / kMicrosPerSecond);
     }
     return not_negative(*value);
 }

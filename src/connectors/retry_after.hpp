@@ -9,6 +9,9 @@
 
 namespace sync_engine {
 
+// Whether two header names are the same: ASCII letters have no case in them.
+bool same_header_name(std::string_view a, std::string_view b);
+
 // The value of the first header of that name, whatever its case; nothing when there is none.
 std::optional<std::string_view> header(const Headers& headers, std::string_view name);
 
