@@ -102,7 +102,8 @@ BEGIN
     END IF;
     IF parent = 'sync_jobs' THEN
         EXECUTE format('CREATE TABLE sync.%I () INHERITS (sync.sync_jobs) WITH (autovacuum_vacuum_insert_scale_factor = 0.5)', part);
-        EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (id)', part);
+        EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (id), ADD CONSTRAINT %I CHECK (status NOT IN (''queued'', ''running''))',
+                       part, 'finished_jobs_stay_so_see_sync_retry_job');
         PERFORM sync._goes_with_parent(part);
     ELSE
         EXECUTE format('CREATE TABLE sync.%I (LIKE sync.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent);

@@ -75,6 +75,11 @@ BEGIN
     IF OLD.status = 'active' AND NEW.status <> 'active' THEN
         PERFORM sync._cancel_queued(ARRAY[NEW.id], 'connection is ' || NEW.status || COALESCE(': ' || NEW.status_reason, ''), now());
     END IF;
+    -- A connection that moves, or whose provider is renamed, takes its live jobs along.
+    IF OLD.tenant_id <> NEW.tenant_id OR OLD.provider_slug <> NEW.provider_slug THEN
+        UPDATE ONLY sync.sync_jobs j SET tenant_id = NEW.tenant_id, provider_slug = NEW.provider_slug
+        WHERE j.connection_id = NEW.id AND j.status IN ('queued', 'running');
+    END IF;
     PERFORM sync._restate(NEW.id,
         OLD.status IS DISTINCT FROM NEW.status
         OR OLD.last_incremental_finished_at IS DISTINCT FROM NEW.last_incremental_finished_at
@@ -84,12 +89,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync._connection_updated() IS 'Internal: takes up what an application changed in a connection';
-CREATE TRIGGER connection_updated AFTER UPDATE OF status, metadata, last_incremental_finished_at, provider_slug ON sync.connections
+CREATE TRIGGER connection_updated AFTER UPDATE OF status, metadata, last_incremental_finished_at, provider_slug, tenant_id ON sync.connections
     FOR EACH ROW
     WHEN (current_setting('sync_engine.internal', true) IS DISTINCT FROM 'on'
           AND (OLD.status IS DISTINCT FROM NEW.status
                OR OLD.metadata IS DISTINCT FROM NEW.metadata
                OR OLD.provider_slug IS DISTINCT FROM NEW.provider_slug
+               OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id
                OR OLD.last_incremental_finished_at IS DISTINCT FROM NEW.last_incremental_finished_at))
     EXECUTE FUNCTION sync._connection_updated();
 
@@ -172,6 +178,12 @@ BEGIN
                                 owner.tenant_id, owner.provider_slug, NEW.tenant_id, NEW.provider_slug),
                 HINT = 'Leave tenant_id and provider_slug null to take over those of the connection.';
         END IF;
+    END IF;
+    -- Ids that the sequence gave just now are new; only one that was chosen by hand can be that of a finished job.
+    IF TG_OP = 'INSERT' AND NEW.id < (SELECT q.last_value FROM sync.sync_jobs_id_seq q)
+       AND EXISTS (SELECT 1 FROM sync.sync_jobs j WHERE j.id = NEW.id AND j.tableoid <> 'sync.sync_jobs'::regclass) THEN
+        RAISE EXCEPTION USING ERRCODE = 'unique_violation', MESSAGE = format('job %s exists already and has ended', NEW.id),
+            HINT = format('To run it again: SELECT sync.retry_job(%s)', NEW.id);
     END IF;
     NEW.run_id := COALESCE(NEW.run_id, NEW.id);
     IF NEW.status = 'running' THEN

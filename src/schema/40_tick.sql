@@ -74,7 +74,9 @@ BEGIN
         FROM look l
         LEFT JOIN ins i ON i.connection_id = l.id
         CROSS JOIN LATERAL (
-            SELECT CASE WHEN i.connection_id IS NULL THEN '{}'::jsonb
+            SELECT CASE WHEN i.connection_id IS NULL AND l.finished > $2
+                            THEN jsonb_build_object('next_run_at', sync._format_utc(l.next_run_at))
+                        WHEN i.connection_id IS NULL THEN '{}'::jsonb
                         ELSE jsonb_build_object('next_run_at', sync._format_utc(l.next_run_at), 'last_jitter_seconds', l.jitter) END
                    || CASE WHEN l.valid OR NOT keep_default THEN '{}'::jsonb
                            ELSE jsonb_build_object('interval_seconds', default_seconds) END AS patch) p
@@ -113,7 +115,7 @@ END
 $$;
 COMMENT ON FUNCTION sync._tick_rows(bigint[], timestamptz) IS 'Internal: schedules the connections given, which the caller has locked';
 
-CREATE FUNCTION sync._tick_rows_safely(ids bigint[], as_of timestamptz, OUT enqueued int, OUT skipped int)
+CREATE FUNCTION sync._tick_rows_safely(ids bigint[], as_of timestamptz, OUT enqueued int, OUT skipped int, OUT set_back int)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
@@ -122,6 +124,9 @@ DECLARE
     half int := cardinality(ids) / 2;
     part record;
 BEGIN
+    enqueued := 0;
+    skipped := 0;
+    set_back := 0;
     BEGIN
         SELECT r.enqueued, r.skipped INTO enqueued, skipped FROM sync._tick_rows(ids, as_of) r;
         RETURN;
@@ -131,18 +136,16 @@ BEGIN
             UPDATE sync.connection_state s
             SET due_at = as_of + make_interval(secs => sync._setting('default_interval_seconds'))
             WHERE s.connection_id = ids[1];
-            enqueued := 0;
-            skipped := 0;
+            set_back := 1;
             RETURN;
         END IF;
     END;
     -- Halve until the bad row stands alone: everyone else is scheduled.
-    enqueued := 0;
-    skipped := 0;
-    FOR part IN SELECT r.enqueued, r.skipped FROM sync._tick_rows_safely(ids[:half], as_of) r
-                UNION ALL SELECT r.enqueued, r.skipped FROM sync._tick_rows_safely(ids[half + 1:], as_of) r LOOP
+    FOR part IN SELECT r.* FROM sync._tick_rows_safely(ids[:half], as_of) r
+                UNION ALL SELECT r.* FROM sync._tick_rows_safely(ids[half + 1:], as_of) r LOOP
         enqueued := enqueued + part.enqueued;
         skipped := skipped + part.skipped;
+        set_back := set_back + part.set_back;
     END LOOP;
 END
 $$;
@@ -203,6 +206,7 @@ DECLARE
     started timestamptz := clock_timestamp();
     ahead timestamptz;
     ids bigint[];
+    set_back int := 0;
 BEGIN
     PERFORM sync._require_time(as_of);
     ahead := as_of + make_interval(secs => GREATEST(sync._setting('tick_interval_seconds'), 60));
@@ -235,11 +239,11 @@ BEGIN
     skipped := 0;
     IF ids IS NOT NULL THEN
         more := more OR cardinality(ids) >= batch;
-        SELECT r.enqueued, r.skipped INTO enqueued, skipped FROM sync._tick_rows_safely(ids, as_of) r;
+        SELECT r.enqueued, r.skipped, r.set_back INTO enqueued, skipped, set_back FROM sync._tick_rows_safely(ids, as_of) r;
     END IF;
     more := COALESCE(more, false);
     -- Counting all that is due would cost more than a batch: while there is more to do, a bounded look will do.
-    SELECT count(*) INTO backlog
+    SELECT count(*) + set_back INTO backlog
     FROM (SELECT 1 FROM sync.connection_state s WHERE s.due_at <= as_of LIMIT CASE WHEN more THEN 10 * batch END) b;
     IF enqueued > 0 OR requeued > 0 THEN
         PERFORM sync._wake_executors();
