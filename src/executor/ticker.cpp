@@ -8,7 +8,7 @@ namespace sync_engine {
 namespace {
 
 constexpr double kRetrySeconds = 1;
-constexpr double kHousekeepingSeconds = 600;
+constexpr double kHousekeepingSeconds = 60;
 
 }  // namespace
 
