@@ -1,11 +1,14 @@
 #include "connectors/function_connector.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <string>
 
 #include "connectors/function_reply.hpp"
 #include "connectors/json_text.hpp"
+#include "connectors/retry_after.hpp"
 #include "core/url.hpp"
 
 namespace sync_engine {
@@ -59,7 +62,27 @@ void check_number(const FunctionConfig& config, const char* key, double lo, doub
 
 bool is_secret_reference(const rapidjson::Value& value) {
     return value.IsObject() && value.MemberCount() == 1 &&
-           (value.HasMember("$env") || value.HasMember("$file"));
+           (value.HasMember("$env") || value.HasMember("$file")) && is_string(value.MemberBegin()->value);
+}
+
+bool is_header_name(std::string_view name) {
+    constexpr std::string_view marks = "!#$%&'*+-.^_`|~";
+    return !name.empty() && std::ranges::all_of(name, [&](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+               marks.find(c) != std::string_view::npos;
+    });
+}
+
+bool is_header_value(std::string_view text) {
+    return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+}
+
+// Headers that frame the request, say where it goes, or are the connector's to set: a connection could reach
+// another virtual host or smuggle a second request by them.
+bool is_reserved_header(std::string_view name) {
+    constexpr std::array<std::string_view, 6> reserved = {
+        "connection", "content-length", "content-type", "host", "idempotency-key", "transfer-encoding"};
+    return std::ranges::any_of(reserved, [&](std::string_view own) { return same_header_name(name, own); });
 }
 
 void check_headers(const rapidjson::Value& headers, std::vector<ConfigError>& errors) {
@@ -68,9 +91,18 @@ void check_headers(const rapidjson::Value& headers, std::vector<ConfigError>& er
         return;
     }
     for (const auto& m : headers.GetObject()) {
-        if (!is_string(m.value) && !is_secret_reference(m.value)) {
-            errors.push_back({"$.headers." + std::string(string_view_of(m.name)),
-                              "expected a string or a secret reference such as {\"$env\": \"NAME\"}"});
+        const std::string_view name = string_view_of(m.name);
+        const auto bad = [&](std::string message) {
+            errors.push_back({"$.headers." + std::string(name), std::move(message)});
+        };
+        if (!is_header_name(name)) {
+            bad("not the name of a header");
+        } else if (is_reserved_header(name)) {
+            bad("this header cannot be set");
+        } else if (!is_string(m.value) && !is_secret_reference(m.value)) {
+            bad("expected a string or a secret reference such as {\"$env\": \"NAME\"}");
+        } else if (is_string(m.value) && !is_header_value(string_view_of(m.value))) {
+            bad("a header cannot hold a line break");
         }
     }
 }
@@ -116,7 +148,7 @@ std::variant<std::string, Failure> resolve(const rapidjson::Value& value, Secret
     }
     const auto& reference = *value.MemberBegin();
     const bool env = string_view_of(reference.name) == "$env";
-    const std::string name = is_string(reference.value) ? std::string(string_view_of(reference.value)) : "";
+    const std::string name(string_view_of(reference.value));
     auto secret = env ? secrets.env(name, host) : secrets.file(name, host);
     if (!secret) {
         return permanent("secret", std::string("secret reference ") + (env ? "$env " : "$file ") + name +
@@ -158,9 +190,8 @@ std::optional<Failure> add_headers(const FunctionConfig& config, SecretResolver&
             return std::move(*failure);
         }
         const std::string& plain = std::get<std::string>(text);
-        if (plain.find_first_of("\r\n") != std::string::npos ||
-            name.find_first_of("\r\n:") != std::string::npos) {
-            return permanent("bad_config", "header " + name + " holds a line break");
+        if (!is_header_value(plain)) {
+            return permanent("bad_config", "header " + name + " would hold a line break");
         }
         request.headers.emplace_back(std::move(name), std::string(prefix) + plain);
         return std::nullopt;

@@ -2,13 +2,12 @@
 
 #include <string>
 
+#include "connectors/excerpt.hpp"
 #include "connectors/json_text.hpp"
 #include "connectors/retry_after.hpp"
 
 namespace sync_engine {
 namespace {
-
-constexpr std::size_t kExcerptBytes = 300;
 
 std::string quoted(std::string_view text) {
     std::string out;
@@ -18,7 +17,8 @@ std::string quoted(std::string_view text) {
 
 Failure failure(FailureKind kind, std::string_view code, std::string_view message, long status = 0,
                 std::optional<double> retry_after = std::nullopt) {
-    std::string error = "{\"code\":" + quoted(code) + ",\"message\":" + quoted(clean_json(message).text);
+    std::string error =
+        "{\"code\":" + quoted(clean_json(code).text) + ",\"message\":" + quoted(clean_json(message).text);
     if (status != 0) {
         error += ",\"status\":" + std::to_string(status);
     }
@@ -26,7 +26,7 @@ Failure failure(FailureKind kind, std::string_view code, std::string_view messag
 }
 
 std::string excerpt(std::string_view body) {
-    return clean_json(body.substr(0, kExcerptBytes)).text;
+    return clean_json(excerpt_of(body)).text;
 }
 
 Failure transport_failure(const HttpRequest& request, const HttpResponse& response) {
@@ -60,11 +60,11 @@ Failure problem(const HttpResponse& response, TimestampUs now) {
     if (parse_json(clean_json(response.body).text, document, error) && document.IsObject()) {
         for (const char* key : {"title", "detail"}) {
             if (const rapidjson::Value* text = member(document, key); text != nullptr && is_string(*text)) {
-                message += ": " + std::string(string_view_of(*text).substr(0, kExcerptBytes));
+                message += ": " + std::string(excerpt_of(string_view_of(*text)));
             }
         }
         if (const rapidjson::Value* type = member(document, "type"); type != nullptr && is_string(*type)) {
-            code = string_view_of(*type).substr(0, kExcerptBytes);
+            code = excerpt_of(string_view_of(*type));
         }
         const rapidjson::Value* retryable = member(document, "retryable");
         if (retryable != nullptr && retryable->IsBool() && kind != FailureKind::rate_limited &&

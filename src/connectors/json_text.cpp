@@ -330,6 +330,9 @@ bool parse_json(std::string_view text, rapidjson::Document& out, std::string& er
     out.SetNull();
     error = fault.too_deep ? "nested deeper than " + std::to_string(kMaxJsonDepth) + " levels"
                            : std::string(rapidjson::GetParseError_En(fault.result.Code()));
+    if (error.ends_with('.')) {
+        error.pop_back();
+    }
     error += " at byte " + std::to_string(fault.result.Offset());
     return false;
 }
