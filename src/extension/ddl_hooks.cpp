@@ -88,9 +88,12 @@ void before_command(Node* command) {
         return;
     }
     const Oid database = get_database_oid(name, true);
-    // Whoever may not run the command shall not disturb the worker with it; templates have no worker.
-    if (OidIsValid(database) && database != MyDatabaseId && !is_template(database) &&
-        owns_database(database)) {
+    if (!OidIsValid(database) || is_template(database)) {
+        return;
+    }
+    // Only copying works from within; and whoever may not run the command shall not disturb the worker with
+    // it.
+    if ((database != MyDatabaseId || IsA(command, CreatedbStmt)) && owns_database(database)) {
         hold_database(database);
     }
 }

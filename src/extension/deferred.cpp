@@ -75,10 +75,12 @@ void tell_launcher_and_workers() {
         if (deferred.restart_all || list_member_oid(deferred.restarts, slot->database)) {
             ask_to_leave(slot);
         }
-        if (deferred.recheck && slot->database == MyDatabaseId) {
-            slot->recheck = true;
-            nudge_worker(slot);
-        }
+    }
+    // A slot wants a worker, so that one is enough for the launcher to look.
+    DatabaseSlot* mine = deferred.recheck ? find_or_take_slot(MyDatabaseId) : nullptr;
+    if (mine != nullptr) {
+        mine->recheck = true;
+        nudge_worker(mine);
     }
     nudge_launcher();
     unlock_slots();

@@ -4,20 +4,14 @@
 
 #include <initializer_list>
 
+#include "extension/database_list.hpp"
 #include "extension/ddl_hooks.hpp"
 #include "extension/deferred.hpp"
 #include "extension/guc.hpp"
+#include "extension/processes.hpp"
 #include "extension/shared_state.hpp"
-#include "extension/worker.hpp"
 
 extern "C" {
-#include "access/genam.h"
-#include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -25,7 +19,6 @@ extern "C" {
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 }
 
 namespace sync_engine {
@@ -45,62 +38,13 @@ constexpr int kMaxProbes = 3;
 
 constexpr const char* kLauncherType = "sync_engine launcher";
 
-struct Database {
-    Oid oid;
-    NameData name;
-};
-
 // Of the launcher alone; what a new one would need is in the slots.
 struct Launcher {
-    BackgroundWorkerHandle** handles;  // one a slot, null: none
-    MemoryContext cycle_context;
-    Database* databases;  // those that may have a worker; in cycle_context
-    int database_count;
     bool no_worker_place;  // as said in the log
     bool no_slot;
 };
 
 Launcher launcher = {};
-
-// Those that can be connected to and are no template: a connection to one would make CREATE DATABASE fail.
-void read_databases() {
-    MemoryContextReset(launcher.cycle_context);
-    launcher.database_count = 0;
-    int capacity = 16;
-    launcher.databases =
-        static_cast<Database*>(MemoryContextAlloc(launcher.cycle_context, capacity * sizeof(Database)));
-
-    StartTransactionCommand();
-    (void)GetTransactionSnapshot();
-    Relation relation = table_open(DatabaseRelationId, AccessShareLock);
-    TableScanDesc scan = table_beginscan_catalog(relation, 0, nullptr);
-    for (HeapTuple tuple = heap_getnext(scan, ForwardScanDirection); HeapTupleIsValid(tuple);
-         tuple = heap_getnext(scan, ForwardScanDirection)) {
-        const auto* form = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple));
-        // A connection limit of -2 marks what an interrupted DROP DATABASE has left behind.
-        if (!form->datallowconn || form->datistemplate || form->datconnlimit == -2) {
-            continue;
-        }
-        if (launcher.database_count == capacity) {
-            capacity *= 2;
-            launcher.databases =
-                static_cast<Database*>(repalloc(launcher.databases, capacity * sizeof(Database)));
-        }
-        launcher.databases[launcher.database_count++] = {form->oid, form->datname};
-    }
-    table_endscan(scan);
-    table_close(relation, AccessShareLock);
-    CommitTransactionCommand();
-}
-
-const Database* find_database(Oid oid) {
-    for (int i = 0; i < launcher.database_count; i++) {
-        if (launcher.databases[i].oid == oid) {
-            return &launcher.databases[i];
-        }
-    }
-    return nullptr;
-}
 
 // Slots of databases that are gone, or may no longer be connected to.
 void retire_slot(int index) {
@@ -116,17 +60,16 @@ void retire_slot(int index) {
             return;
         case SlotState::pending:
         case SlotState::ended:
-        case SlotState::absent:
-            if (slot->holders == 0 && launcher.handles[index] == nullptr) {
+            if (slot->holders == 0 && worker_process(index) == WorkerProcess::none) {
                 slot->database = InvalidOid;
             }
             return;
     }
 }
 
-// Returns whether every database has a slot.
-bool reconcile_slots() {
-    bool all = true;
+// Gives a slot to each database that may have the extension; returns one that there is no slot for, or null.
+const Database* reconcile_slots(std::int64_t now) {
+    const Database* left_out = nullptr;
     lock_slots(LW_EXCLUSIVE);
     for (int i = 0; i < shared_state()->slot_count; i++) {
         const Oid database = shared_state()->slots[i].database;
@@ -134,11 +77,14 @@ bool reconcile_slots() {
             retire_slot(i);
         }
     }
-    for (int i = 0; i < launcher.database_count; i++) {
-        all = find_or_take_slot(launcher.databases[i].oid) != nullptr && all;
+    for (int i = 0; i < database_count(); i++) {
+        const Oid database = database_at(i)->oid;
+        if (!known_absent(database, now) && find_or_take_slot(database) == nullptr) {
+            left_out = database_at(i);
+        }
     }
     unlock_slots();
-    return all;
+    return left_out;
 }
 
 std::int64_t backoff_after(int crashes) {
@@ -151,105 +97,114 @@ std::int64_t backoff_after(int crashes) {
 
 // What follows from the way in which the slot's worker ended. The lock must be held.
 void settle_ended(DatabaseSlot* slot, std::int64_t now) {
-    const bool was_healthy = now - slot->started_at > kHealthyMs;
     slot->state = SlotState::pending;
+    slot->not_before = now;
     switch (slot->last_exit) {
         case WorkerExit::absent:
-            slot->state = SlotState::absent;
-            slot->confirmed = false;
             slot->crashes = 0;
-            slot->not_before = now + kProbeAgainMs;
+            slot->confirmed = false;
+            // Unless it was created since that worker looked: then the slot stays, for the next one.
+            if (!slot->recheck && slot->holders == 0) {
+                remember_absent(slot->database, now + kProbeAgainMs);
+                slot->database = InvalidOid;
+            }
             break;
         case WorkerExit::left:
             slot->crashes = 0;
-            slot->not_before = now;
             break;
         case WorkerExit::terminated:
-            slot->not_before = now + kAfterTerminationMs;
+            slot->not_before += kAfterTerminationMs;
             break;
         case WorkerExit::crashed:
-            slot->crashes = was_healthy ? 1 : slot->crashes + 1;
-            slot->not_before = now + backoff_after(slot->crashes);
+            slot->crashes = now - slot->started_at > kHealthyMs ? 1 : slot->crashes + 1;
+            slot->not_before += backoff_after(slot->crashes);
             break;
     }
 }
 
-// A worker that went away before it reported, as when the library cannot be loaded.
-void settle_stillborn(DatabaseSlot* slot, std::int64_t now) {
-    slot->last_exit = WorkerExit::crashed;
-    slot->started_at = now;
-    settle_ended(slot, now);
+void report_crash(Oid database, int crashes) {
+    const Database* known = find_database(database);
+    if (known != nullptr) {
+        ereport(
+            LOG,
+            (errmsg(
+                "sync_engine scheduler for database \"%s\" failed, %d in a row, comes back in " INT64_FORMAT
+                " s",
+                NameStr(known->name), crashes, backoff_after(crashes) / 1000)));
+    }
+}
+
+// `stopped`: the process of the slot's launch is gone.
+void settle_slot(DatabaseSlot* slot, bool stopped, std::int64_t now) {
+    lock_slots(LW_EXCLUSIVE);
+    const Oid database = slot->database;
+    if (OidIsValid(database) && slot->state == SlotState::starting && stopped) {
+        // It went away before it reported, as when the library cannot be loaded.
+        slot->last_exit = WorkerExit::crashed;
+        slot->started_at = now;
+        slot->state = SlotState::ended;
+    }
+    const bool ended = OidIsValid(database) && slot->state == SlotState::ended;
+    if (ended) {
+        settle_ended(slot, now);
+    }
+    const int crashes = ended && slot->last_exit == WorkerExit::crashed ? slot->crashes : 0;
+    unlock_slots();
+    if (crashes > 0) {
+        report_crash(database, crashes);
+    }
 }
 
 void reap(std::int64_t now) {
     for (int i = 0; i < shared_state()->slot_count; i++) {
-        DatabaseSlot* slot = &shared_state()->slots[i];
-        bool stopped = false;
-        if (launcher.handles[i] != nullptr) {
-            pid_t pid = 0;
-            if (GetBackgroundWorkerPid(launcher.handles[i], &pid) != BGWH_STOPPED) {
-                continue;
-            }
-            pfree(launcher.handles[i]);
-            launcher.handles[i] = nullptr;
-            stopped = true;
+        const WorkerProcess process = worker_process(i);
+        if (process == WorkerProcess::alive) {
+            continue;
         }
-        lock_slots(LW_EXCLUSIVE);
-        if (OidIsValid(slot->database)) {
-            if (slot->state == SlotState::ended) {
-                settle_ended(slot, now);
-            } else if (slot->state == SlotState::starting && stopped) {
-                settle_stillborn(slot, now);
-            }
+        const bool stopped = process == WorkerProcess::stopped;
+        if (stopped) {
+            forget_worker_process(i);
         }
-        unlock_slots();
+        settle_slot(&shared_state()->slots[i], stopped, now);
     }
 }
 
 bool wants_worker(const DatabaseSlot* slot, std::int64_t now) {
-    if (!OidIsValid(slot->database) || slot->holders > 0 || find_database(slot->database) == nullptr) {
-        return false;
-    }
-    return (slot->state == SlotState::pending && now >= slot->not_before) ||
-           (slot->state == SlotState::absent && (slot->recheck || now >= slot->not_before));
+    return OidIsValid(slot->database) && slot->state == SlotState::pending && now >= slot->not_before &&
+           slot->holders == 0 && find_database(slot->database) != nullptr;
 }
 
-int count_probes() {
-    int probes = 0;
+// Workers that have just been started or that are about to be gone: the places they take say nothing yet.
+int count_in_transit() {
+    int count = 0;
     lock_slots(LW_SHARED);
     for (int i = 0; i < shared_state()->slot_count; i++) {
         const DatabaseSlot* slot = &shared_state()->slots[i];
-        const bool under_way = slot->state == SlotState::starting || slot->state == SlotState::running;
-        probes += OidIsValid(slot->database) && under_way && !slot->confirmed ? 1 : 0;
+        const bool settled =
+            slot->state == SlotState::pending || (slot->state == SlotState::running && slot->confirmed);
+        count += OidIsValid(slot->database) && !settled ? 1 : 0;
     }
     unlock_slots();
-    return probes;
+    return count;
 }
 
-bool register_worker(int index, Oid database, std::uint64_t launch) {
-    BackgroundWorker worker = {};
-    snprintf(worker.bgw_name, BGW_MAXLEN, "sync_engine scheduler for database %u", database);
-    strlcpy(worker.bgw_type, kWorkerType, BGW_MAXLEN);
-    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    // It is this process that starts it again: it knows why the last one ended.
-    worker.bgw_restart_time = BGW_NEVER_RESTART;
-    strlcpy(worker.bgw_library_name, kExtensionName, BGW_MAXLEN);
-    strlcpy(worker.bgw_function_name, "sync_engine_worker_main", BGW_MAXLEN);
-    worker.bgw_main_arg = Int32GetDatum(index);
-    memcpy(worker.bgw_extra, &launch, sizeof launch);
-    worker.bgw_notify_pid = MyProcPid;
-    MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-    const bool registered = RegisterDynamicBackgroundWorker(&worker, &launcher.handles[index]);
-    MemoryContextSwitchTo(caller);
-    return registered;
+// Slots whose database has not been looked at yet, and whose worker does not fail.
+int count_unconfirmed() {
+    int unconfirmed = 0;
+    lock_slots(LW_SHARED);
+    for (int i = 0; i < shared_state()->slot_count; i++) {
+        const DatabaseSlot* slot = &shared_state()->slots[i];
+        unconfirmed += OidIsValid(slot->database) && !slot->confirmed && slot->crashes == 0 ? 1 : 0;
+    }
+    unlock_slots();
+    return unconfirmed;
 }
 
 enum class Launch { not_wanted, done, no_place };
 
 Launch launch_worker(int index, std::int64_t now) {
     DatabaseSlot* slot = &shared_state()->slots[index];
-    if (launcher.handles[index] != nullptr) {
+    if (worker_process(index) != WorkerProcess::none) {
         return Launch::not_wanted;
     }
     lock_slots(LW_EXCLUSIVE);
@@ -257,23 +212,20 @@ Launch launch_worker(int index, std::int64_t now) {
         unlock_slots();
         return Launch::not_wanted;
     }
-    const SlotState former = slot->state;
-    const bool routine = former == SlotState::absent && !slot->recheck;
     const Oid database = slot->database;
     const std::uint64_t launch = ++slot->launch;
     slot->state = SlotState::starting;
     unlock_slots();
 
-    if (register_worker(index, database, launch)) {
+    if (start_worker_process(index, database, launch)) {
         return Launch::done;
     }
-    launcher.handles[index] = nullptr;
     lock_slots(LW_EXCLUSIVE);
     if (slot->database == database && slot->launch == launch) {
-        slot->state = former;
+        slot->state = SlotState::pending;
     }
     unlock_slots();
-    return routine ? Launch::not_wanted : Launch::no_place;
+    return Launch::no_place;
 }
 
 // Says once that places are missing, and once that they no longer are.
@@ -292,38 +244,39 @@ void report_places(const Database* left_out) {
 
 // Databases that are known to have the extension go first.
 void launch_workers(std::int64_t now) {
-    int probes = count_probes();
+    int in_transit = count_in_transit();
     const Database* left_out = nullptr;
     for (const bool confirmed : {true, false}) {
         for (int i = 0; i < shared_state()->slot_count; i++) {
             const DatabaseSlot* slot = &shared_state()->slots[i];
-            if (slot->confirmed != confirmed || (!confirmed && probes >= kMaxProbes)) {
+            if (slot->confirmed != confirmed || (!confirmed && in_transit >= kMaxProbes)) {
                 continue;
             }
             const Launch launch = launch_worker(i, now);
-            probes += launch == Launch::done && !confirmed ? 1 : 0;
+            in_transit += launch == Launch::done ? 1 : 0;
             if (launch == Launch::no_place) {
                 left_out = find_database(slot->database);
             }
         }
     }
-    // While probes are under way a place will be free in a moment: too early to say either.
-    if (left_out == nullptr || probes == 0) {
+    // A place may be free in a moment: too early to say.
+    if (left_out == nullptr || in_transit == 0) {
         report_places(left_out);
     }
 }
 
-void report_slots(bool all_have_slots) {
-    if (!all_have_slots && !launcher.no_slot) {
+void report_slots(const Database* left_out) {
+    if (left_out != nullptr && !launcher.no_slot) {
         ereport(LOG,
                 (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                 errmsg("sync_engine does not look after all of the %d databases", launcher.database_count),
-                 errhint("Increase sync_engine.max_databases (now %d) and restart the server.",
-                         guc::max_databases)));
-    } else if (all_have_slots && launcher.no_slot) {
+                 errmsg("sync_engine has more databases to look after than sync_engine.max_databases (%d)",
+                        guc::max_databases),
+                 errhint("Database \"%s\" is left out, for one. Increase the setting and restart the server.",
+                         NameStr(left_out->name))));
+    } else if (left_out == nullptr && launcher.no_slot) {
         ereport(LOG, (errmsg("sync_engine looks after all databases again")));
     }
-    launcher.no_slot = !all_have_slots;
+    launcher.no_slot = left_out != nullptr;
 }
 
 std::int64_t time_to_next_cycle(std::int64_t now) {
@@ -367,8 +320,12 @@ void run_cycle() {
     read_databases();
     const std::int64_t now = monotonic_ms();
     reap(now);
-    report_slots(reconcile_slots());
+    const Database* left_out = reconcile_slots(now);
     launch_workers(now);
+    // The slots of probes will be free in a moment.
+    if (left_out == nullptr || count_unconfirmed() == 0) {
+        report_slots(left_out);
+    }
 }
 
 void run_launcher() {
@@ -400,10 +357,8 @@ void sync_engine_launcher_main([[maybe_unused]] Datum argument) {
     pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
     BackgroundWorkerUnblockSignals();
 
-    launcher.handles = static_cast<BackgroundWorkerHandle**>(MemoryContextAllocZero(
-        TopMemoryContext, shared_state()->slot_count * sizeof(BackgroundWorkerHandle*)));
-    launcher.cycle_context =
-        AllocSetContextCreate(TopMemoryContext, "sync_engine launcher cycle", ALLOCSET_DEFAULT_SIZES);
+    init_worker_processes();
+    init_database_list();
     enter_shared_state();
     BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
     SetConfigOption("application_name", kLauncherType, PGC_USERSET, PGC_S_OVERRIDE);
@@ -425,15 +380,7 @@ void launcher_init() {
     register_deferred_actions();
     install_ddl_hooks();
 
-    BackgroundWorker worker = {};
-    strlcpy(worker.bgw_name, kLauncherType, BGW_MAXLEN);
-    strlcpy(worker.bgw_type, kLauncherType, BGW_MAXLEN);
-    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    worker.bgw_restart_time = kRestartSeconds;
-    strlcpy(worker.bgw_library_name, kExtensionName, BGW_MAXLEN);
-    strlcpy(worker.bgw_function_name, "sync_engine_launcher_main", BGW_MAXLEN);
-    RegisterBackgroundWorker(&worker);
+    register_launcher_process(kLauncherType, kRestartSeconds);
 }
 
 }  // namespace sync_engine

@@ -1,6 +1,6 @@
-// What the launcher, the workers and ordinary backends know of each other: a slot for each database, and the
-// channels on which executors wait for work. Lives in shared memory, so it exists only where the library is
-// preloaded; everything here is plain data.
+// What the launcher, the workers and ordinary backends know of each other: a slot for each database that has,
+// or may have, a worker, and the channels on which executors wait for work. Lives in shared memory, so it
+// exists only where the library is preloaded; everything here is plain data.
 #pragma once
 
 #include "extension/compat.hpp"
@@ -21,7 +21,6 @@ enum class SlotState : std::uint8_t {
     starting,  // a worker was registered and has not reported yet
     running,   // worker_pid and worker_latch are set
     ended,     // the worker is gone; the launcher has not looked at last_exit yet
-    absent,    // the database does not have the extension
 };
 
 enum class WorkerExit : std::uint8_t {

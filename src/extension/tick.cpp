@@ -105,6 +105,7 @@ void run_as_owner(Oid owner, Body body, void* argument) {
 // `body` null: only look whether the extension is there. A transaction of its own, under a timeout of its
 // own: the server arms those for clients only.
 StepResult run_step(const char* activity, Body body, void* argument) {
+    MemoryContext caller = CurrentMemoryContext;
     SetCurrentStatementStartTimestamp();
     StartTransactionCommand();
     debug_query_string = activity;
@@ -117,6 +118,7 @@ StepResult run_step(const char* activity, Body body, void* argument) {
     }
     disable_timeout(STATEMENT_TIMEOUT, false);
     CommitTransactionCommand();
+    MemoryContextSwitchTo(caller);
     debug_query_string = nullptr;
     // Without it autovacuum would never hear of the rows that were written.
     pgstat_report_stat(true);

@@ -5,6 +5,7 @@
 #include "extension/guc.hpp"
 #include "extension/shared_state.hpp"
 #include "extension/tick.hpp"
+#include "extension/worker_slot.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -13,7 +14,6 @@ extern "C" {
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
@@ -32,9 +32,6 @@ constexpr int kMaxIdleBatches = 1000;
 enum class Mood { unknown, ticking, background_off, disabled, foreign };
 
 struct Worker {
-    DatabaseSlot* slot;
-    std::uint64_t launch;
-    WorkerExit exit;
     NameData database;
     MemoryContext tick_context;
     Mood mood;
@@ -61,60 +58,11 @@ void on_sigterm([[maybe_unused]] SIGNAL_ARGS) {
     errno = saved_errno;
 }
 
-void detach_slot(int, Datum) {
-    lock_slots(LW_EXCLUSIVE);
-    if (worker.slot->worker_pid == MyProcPid) {
-        if (worker.exit == WorkerExit::crashed && (ProcDiePending || stop_requested)) {
-            // Stopped while it was still connecting.
-            worker.exit = WorkerExit::terminated;
-        }
-        if (worker.exit == WorkerExit::terminated && worker.slot->leave) {
-            worker.exit = WorkerExit::left;
-        }
-        worker.slot->last_exit = worker.exit;
-        worker.slot->state = SlotState::ended;
-        worker.slot->worker_pid = 0;
-        worker.slot->worker_latch = nullptr;
-        ConditionVariableBroadcast(&worker.slot->left);
-        nudge_launcher();
-    }
-    unlock_slots();
-}
-
-// False: this start has been called off since the launcher asked for it.
-bool attach_slot(int index, Oid* database) {
-    memcpy(&worker.launch, MyBgworkerEntry->bgw_extra, sizeof worker.launch);
-    worker.slot = &shared_state()->slots[index];
-    lock_slots(LW_EXCLUSIVE);
-    DatabaseSlot* slot = worker.slot;
-    const bool wanted =
-        slot->launch == worker.launch && slot->state == SlotState::starting && slot->holders == 0;
-    if (wanted) {
-        slot->state = SlotState::running;
-        // Cleared before the look that they ask for.
-        slot->recheck = slot->leave = false;
-        slot->worker_pid = MyProcPid;
-        slot->worker_latch = MyLatch;
-        slot->started_at = monotonic_ms();
-        *database = slot->database;
-    }
-    unlock_slots();
-    if (wanted) {
-        on_shmem_exit(detach_slot, static_cast<Datum>(0));
-    }
-    return wanted;
-}
-
-// Takes notice of the slot's flags; true: the worker shall end.
+// Takes notice of what the slot says; true: the worker shall end.
 bool told_to_leave() {
-    lock_slots(LW_EXCLUSIVE);
-    if (worker.slot->recheck) {
-        worker.slot->recheck = false;
-        worker.tick_now = true;
-    }
-    const bool leave = worker.slot->leave;
-    unlock_slots();
-    return leave || stop_requested;
+    const SlotOrders orders = read_orders();
+    worker.tick_now = worker.tick_now || orders.recheck;
+    return orders.leave || stop_requested;
 }
 
 void absorb_interrupts() {
@@ -355,24 +303,16 @@ bool find_work() {
     return read_database_name(&worker.database) && probe_extension() != StepResult::extension_gone;
 }
 
-void confirm_slot() {
-    lock_slots(LW_EXCLUSIVE);
-    worker.slot->confirmed = true;
-    // The launcher starts no more than a few workers that do not know yet whether they have something to do.
-    nudge_launcher();
-    unlock_slots();
-}
-
 void work() {
     const char* name = NameStr(worker.database);
     confirm_slot();
     ereport(LOG, (errmsg("sync_engine scheduler for database \"%s\" started", name)));
     run_worker();
     if (worker.extension_gone) {
-        worker.exit = WorkerExit::absent;
+        set_exit(WorkerExit::absent);
         ereport(LOG, (errmsg("sync_engine scheduler for database \"%s\" ends: the extension is gone", name)));
     } else {
-        worker.exit = WorkerExit::terminated;
+        set_exit(WorkerExit::terminated);
         ereport(LOG, (errmsg("sync_engine scheduler for database \"%s\" stopped cleanly", name)));
     }
 }
@@ -392,8 +332,7 @@ void sync_engine_worker_main(Datum argument) {
     BackgroundWorkerUnblockSignals();
 
     Oid database = InvalidOid;
-    worker.exit = WorkerExit::crashed;
-    if (!attach_slot(DatumGetInt32(argument), &database)) {
+    if (!enter_slot(DatumGetInt32(argument), &database)) {
         proc_exit(0);
     }
     BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
@@ -403,7 +342,7 @@ void sync_engine_worker_main(Datum argument) {
     if (find_work()) {
         work();
     } else {
-        worker.exit = WorkerExit::absent;
+        set_exit(WorkerExit::absent);
     }
     proc_exit(0);
 }

@@ -31,6 +31,13 @@ foreach my $strategy ('', 'STRATEGY wal_log', 'STRATEGY file_copy')
         '0', "a copy ($strategy) is made and dropped while workers are connected");
 }
 
+# From within: a session does not stand in its own way, but the worker would.
+$node->safe_psql('d', 'CREATE DATABASE copied TEMPLATE d');
+$pid = wait_for_other_worker($node, 'd', $pid);
+wait_for_worker($node, 'copied');
+$node->safe_psql('postgres', 'DROP DATABASE copied');
+pass('a copy is made from within the database');
+
 fails_like('CREATE DATABASE postgres TEMPLATE d', qr/already exists/, 'copy under a name that exists');
 $pid = wait_for_other_worker($node, 'd', $pid);
 
