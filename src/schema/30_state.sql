@@ -218,9 +218,10 @@ BEGIN
     END IF;
     -- What a trigger asked for while it ran comes after it, whoever ended it.
     IF TG_OP = 'UPDATE' AND OLD.status = 'running' AND NEW.status NOT IN ('queued', 'running') AND NEW.rerun_priority IS NOT NULL THEN
-        INSERT INTO sync.sync_jobs (tenant_id, provider_slug, connection_id, job_type, priority, run_id)
-        SELECT NEW.tenant_id, NEW.provider_slug, NEW.connection_id, NEW.job_type, NEW.rerun_priority, NEW.run_id
-        FROM sync.connections c WHERE c.id = NEW.connection_id AND c.status = 'active'
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, run_id)
+        SELECT n.id, NEW.tenant_id, NEW.provider_slug, NEW.connection_id, NEW.job_type, NEW.rerun_priority, n.id
+        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id FROM sync.connections c
+              WHERE c.id = NEW.connection_id AND c.status = 'active') n
         ON CONFLICT (connection_id, job_type) WHERE status IN ('queued', 'running') DO NOTHING;
     END IF;
     IF TG_OP <> 'INSERT' THEN

@@ -296,8 +296,8 @@ BEGIN
     PERFORM sync._require_time(as_of);
     -- At most one step that takes a strong lock in each transaction: two of them could deadlock with a completion. While one
     -- waits for its lock completions queue behind it, so none waits longer than lock_timeout above.
-    IF NOT (sync._history_is_ready(as_of) AND sync._history_is_ready(as_of + interval '1 day')) THEN
-        PERFORM sync._ensure_history(as_of), sync._ensure_history(as_of + interval '1 day');
+    IF NOT (sync._history_is_ready(as_of) AND sync._history_is_ready(as_of + interval '24 hours')) THEN
+        PERFORM sync._ensure_history(as_of), sync._ensure_history(as_of + interval '24 hours');
         RETURN true;
     END IF;
     IF sync._rotate_finished_jobs(as_of) THEN
@@ -308,7 +308,7 @@ BEGIN
     CROSS JOIN LATERAL (SELECT sync._setting(CASE p.parent WHEN 'sync_jobs' THEN 'job_retention_days'
                                                            WHEN 'signals' THEN 'signal_retention_days'
                                                            ELSE 'execution_retention_days' END) AS days) k
-    WHERE k.days > 0 AND p.range_to < as_of - make_interval(days => k.days::int)
+    WHERE k.days > 0 AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
       AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
     ORDER BY p.range_to LIMIT 1;
     IF expired IS NOT NULL THEN
