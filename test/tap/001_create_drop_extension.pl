@@ -7,7 +7,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use SyncTest;
 
-my $node = new_node('main');
+my $node = new_node('main', conf => "sync_engine.tick_interval_seconds = 1\n");
 $node->safe_psql('postgres', 'CREATE DATABASE d');
 
 my $session = $node->background_psql('d');
@@ -37,7 +37,11 @@ pass('and ticks');
 # While DROP EXTENSION is under way the worker can neither tick nor wait for it.
 $session->query_safe('BEGIN');
 $session->query_safe('DROP EXTENSION sync_engine');
-$node->safe_psql('postgres', "SELECT pg_reload_conf()");
+my $tries = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'd'";
+my $before = $node->safe_psql('postgres', $tries);
+$position = log_position($node);
+$node->poll_query_until('postgres', "SELECT ($tries) > $before + 2") or die 'the worker does not try';
+unlike(log_since($node, $position), qr/ERROR/, 'a tick that finds the extension locked waits for nobody and is tried again');
 $session->query_safe('ROLLBACK');
 poke_worker($node, 'd');
 is(worker_pid($node, 'd'), $pid, 'the worker survives a DROP EXTENSION that is rolled back');

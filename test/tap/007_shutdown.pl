@@ -39,4 +39,19 @@ $node->stop('fast');
 cmp_ok(time - $started, '<', 2, 'fast shutdown within two seconds while a table is locked');
 $blocker->{run}->finish;
 
+# A standby that does not answer: the worker's commit does not wait for it.
+$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'\n");
+$node->start;
+wait_for_worker($node, 'd1');
+$node->safe_psql(
+    'd1', q{
+    SET synchronous_commit = local;
+    INSERT INTO sync.providers (slug, connector) VALUES ('p', 'noop');
+    INSERT INTO sync.connections (tenant_id, provider_slug) VALUES ('t', 'p');
+    SELECT sync._wake_launcher();});
+wait_for_jobs($node, 'd1', 1);
+$started = time;
+$node->stop('fast');
+cmp_ok(time - $started, '<', 2, 'fast shutdown within two seconds while a synchronous standby is missing');
+
 done_testing();
