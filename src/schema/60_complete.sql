@@ -1,0 +1,238 @@
+-- Completing jobs. Whoever waits locks connections first, then jobs, both in id order.
+
+CREATE FUNCTION sync._lock_running(job_ids bigint[], claim_tokens uuid[]) RETURNS bigint[]
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    valid bigint[];
+BEGIN
+    PERFORM 1 FROM sync.connections c
+    WHERE c.id IN (SELECT j.connection_id FROM ONLY sync.sync_jobs j
+                   JOIN unnest(job_ids, claim_tokens) u (id, token) ON u.id = j.id
+                   WHERE j.status = 'running' AND j.claim_token = u.token)
+    ORDER BY c.id FOR NO KEY UPDATE;
+    -- A new statement sees what was committed while the lock was waited for.
+    SELECT array_agg(l.id) INTO valid
+    FROM (SELECT j.id FROM ONLY sync.sync_jobs j
+          JOIN unnest(job_ids, claim_tokens) u (id, token) ON u.id = j.id
+          WHERE j.status = 'running' AND j.claim_token = u.token
+          ORDER BY j.id FOR UPDATE OF j) l;
+    RETURN valid;
+END
+$$;
+COMMENT ON FUNCTION sync._lock_running(bigint[], uuid[]) IS 'Internal: locks the connections and jobs that are running under these tokens and returns the jobs';
+
+CREATE FUNCTION sync._signals_fault(signals jsonb) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    fault text;
+BEGIN
+    IF signals IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF jsonb_typeof(signals) <> 'array' THEN
+        RETURN format('signals is a JSON %s, not an array', jsonb_typeof(signals));
+    END IF;
+    SELECT format('signals[%s]%s', s.ordinality - 1,
+                  CASE
+                      WHEN jsonb_typeof(s.value) <> 'object' THEN ' is a JSON ' || jsonb_typeof(s.value) || ', not an object'
+                      WHEN jsonb_typeof(s.value -> 'kind') <> 'string' OR s.value ->> 'kind' = '' THEN '.kind is not a non-empty string'
+                      WHEN jsonb_typeof(s.value -> 'dedupe_key') NOT IN ('string', 'number', 'null') THEN '.dedupe_key is not a string'
+                      ELSE '.occurred_at is not a time such as 2026-03-01T12:15:00Z'
+                  END)
+    INTO fault
+    FROM jsonb_array_elements(signals) WITH ORDINALITY s
+    WHERE jsonb_typeof(s.value) <> 'object'
+       OR jsonb_typeof(s.value -> 'kind') <> 'string' OR s.value ->> 'kind' = ''
+       OR jsonb_typeof(s.value -> 'dedupe_key') NOT IN ('string', 'number', 'null')
+       OR (jsonb_typeof(s.value -> 'occurred_at') <> 'null'
+           AND (jsonb_typeof(s.value -> 'occurred_at') <> 'string' OR sync.parse_utc(s.value ->> 'occurred_at') IS NULL))
+    LIMIT 1;
+    RETURN fault;
+END
+$$;
+COMMENT ON FUNCTION sync._signals_fault(jsonb) IS 'Internal: what is wrong with an array of signals, null when nothing is';
+
+-- A key longer than an index entry may be is kept by its digest.
+CREATE FUNCTION sync._dedupe_key(key text) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE WHEN pg_catalog.octet_length(key) OPERATOR(pg_catalog.>) 512
+                THEN 'sha256:' OPERATOR(pg_catalog.||) pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(key, 'UTF8')), 'hex')
+                ELSE key END
+$$;
+COMMENT ON FUNCTION sync._dedupe_key(text) IS 'Internal: a dedupe key as it is stored';
+
+CREATE FUNCTION sync._land_signals(job_ids bigint[], signals jsonb[], as_of timestamptz, OUT job_id bigint, OUT received int, OUT inserted int)
+RETURNS SETOF record
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    month_from timestamptz := date_trunc('month', as_of AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
+    month_to timestamptz := (date_trunc('month', as_of AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC';
+BEGIN
+    RETURN QUERY
+    WITH given AS MATERIALIZED (
+        SELECT j.id, j.tenant_id, j.provider_slug, j.connection_id, s.kind, s.occurred_at, s.payload,
+               sync._dedupe_key(s.dedupe_key) AS dedupe_key
+        FROM unnest($1, $2) u (id, signals)
+        JOIN ONLY sync.sync_jobs j ON j.id = u.id
+        CROSS JOIN LATERAL jsonb_to_recordset(u.signals) s (kind text, occurred_at text, payload jsonb, dedupe_key text)
+    ), landed AS (
+        INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, kind, occurred_at, received_at, payload, dedupe_key)
+        SELECT g.tenant_id, g.provider_slug, g.connection_id, COALESCE(g.kind, 'signal'),
+               COALESCE(sync.parse_utc(g.occurred_at), $3), $3, COALESCE(g.payload, '{}'), g.dedupe_key
+        FROM given g
+        -- This month's partition is guarded by its unique index; only the others have to be asked.
+        WHERE g.dedupe_key IS NULL OR NOT EXISTS (
+            SELECT 1 FROM sync.signals x
+            WHERE x.tenant_id = g.tenant_id AND x.connection_id = g.connection_id AND x.dedupe_key = g.dedupe_key
+              AND (x.received_at < month_from OR x.received_at >= month_to))
+        ON CONFLICT DO NOTHING
+        RETURNING connection_id
+    ), tally AS (
+        SELECT l.connection_id, count(*)::int AS n FROM landed l GROUP BY 1
+    )
+    -- A connection has one running job, so counting by connection counts by job.
+    SELECT r.id, r.n, COALESCE(t.n, 0)
+    FROM (SELECT g.id, g.connection_id, count(*)::int AS n FROM given g GROUP BY 1, 2) r
+    LEFT JOIN tally t ON t.connection_id = r.connection_id;
+END
+$$;
+COMMENT ON FUNCTION sync._land_signals(bigint[], jsonb[], timestamptz) IS 'Internal: inserts the signals of running jobs that the caller has locked';
+
+CREATE FUNCTION sync._complete(job_ids bigint[], signals jsonb[], next_cursors jsonb[], more boolean[], stats jsonb[], as_of timestamptz,
+    OUT job_id bigint, OUT job_status text, OUT detail text)
+RETURNS SETOF record
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET sync_engine.internal = on
+SET jit = off
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    max_pages int := sync._setting('max_pages_per_run');
+    landed_ids bigint[];
+    landed_received int[];
+    landed_inserted int[];
+BEGIN
+    PERFORM sync._ensure_history(as_of);
+    SELECT array_agg(l.job_id), array_agg(l.received), array_agg(l.inserted)
+    INTO landed_ids, landed_received, landed_inserted
+    FROM sync._land_signals(
+        (SELECT array_agg(u.id) FROM unnest($1, $2) u (id, signals) WHERE jsonb_array_length(u.signals) > 0),
+        (SELECT array_agg(u.signals) FROM unnest($1, $2) u (id, signals) WHERE jsonb_array_length(u.signals) > 0), $6) l;
+
+    RETURN QUERY
+    WITH result AS MATERIALIZED (
+        SELECT j.*, u.next_cursor, u.more, u.stats,
+               c.status = 'active' AS active, i.base_seconds,
+               COALESCE(l.received, 0) + j.signals_inserted + j.signals_duplicate AS all_received,
+               COALESCE(l.inserted, 0) + j.signals_inserted AS all_inserted,
+               u.more AND COALESCE(l.inserted, 0) + j.signals_inserted = 0
+                   AND u.next_cursor = CASE WHEN j.job_type = 'incremental'
+                                            THEN COALESCE(NULLIF(j.cursor, 'null'), NULLIF(c.metadata #> '{sync,cursor}', 'null'))
+                                            ELSE NULLIF(j.cursor, 'null') END AS stalled
+        FROM unnest($1, $3, $4, $5) u (id, next_cursor, more, stats)
+        JOIN ONLY sync.sync_jobs j ON j.id = u.id
+        JOIN sync.connections c ON c.id = j.connection_id
+        CROSS JOIN LATERAL sync._effective_interval(c.metadata #> '{sync,interval_seconds}') i
+        LEFT JOIN unnest(landed_ids, landed_received, landed_inserted) l (id, received, inserted) ON l.id = j.id
+    ), judged AS MATERIALIZED (
+        SELECT r.*, f.fault, f.fault IS NULL AND r.more AS goes_on,
+               CASE WHEN f.fault IS NULL THEN 'succeeded' ELSE 'failed' END AS new_status
+        FROM result r
+        CROSS JOIN LATERAL (
+            SELECT CASE
+                       WHEN r.more AND r.page >= max_pages THEN format('more than %s pages in one run', max_pages)
+                       WHEN r.stalled AND r.stalled_pages >= 1 THEN 'two pages in a row returned their own cursor and no new signal'
+                   END AS fault) f
+    ), ended AS (
+        DELETE FROM ONLY sync.sync_jobs j USING judged d WHERE j.id = d.id RETURNING j.id, j.connection_id
+    ), kept AS (
+        INSERT INTO sync._finished_jobs (id, tenant_id, provider_slug, connection_id, job_type, status, priority, attempts,
+            rate_limited_attempts, scheduled_at, retry_after, started_at, finished_at, cursor, input, error, error_kind, run_id, page,
+            stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at)
+        SELECT d.id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.new_status, d.priority, d.attempts,
+            d.rate_limited_attempts, d.scheduled_at, d.retry_after, d.started_at, $6, d.cursor, d.input,
+            CASE WHEN d.fault IS NULL THEN d.error ELSE jsonb_build_object('message', d.fault) END,
+            CASE WHEN d.fault IS NULL THEN d.error_kind ELSE 'permanent' END, d.run_id, d.page,
+            d.stalled_pages, d.all_inserted, d.all_received - d.all_inserted, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.created_at
+        FROM judged d JOIN ended e ON e.id = d.id
+    ), recorded AS (
+        INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
+            kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
+            next_cursor, has_more, error, stats, claimed_by, claim_token)
+        SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.attempts + 1, d.page, d.new_status, d.new_status,
+            CASE WHEN d.fault IS NOT NULL THEN 'permanent' END, d.scheduled_at, d.claimed_at, $6,
+            extract(epoch FROM $6 - d.claimed_at) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
+            d.next_cursor, d.more, CASE WHEN d.fault IS NOT NULL THEN jsonb_build_object('message', d.fault) END,
+            d.stats, d.claimed_by, d.claim_token
+        FROM judged d JOIN ended e ON e.id = d.id
+    ), followed AS (
+        -- The next page, and one more run where a trigger arrived meanwhile; reading from ended puts the end first.
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id,
+            page, stalled_pages, rerun_priority, created_at)
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type,
+               CASE WHEN n.goes_on THEN n.priority ELSE n.rerun_priority END, $6,
+               CASE WHEN n.goes_on THEN n.next_cursor END, CASE WHEN n.goes_on THEN n.input END,
+               CASE WHEN n.goes_on THEN n.run_id ELSE n.id END,
+               CASE WHEN n.goes_on THEN n.page + 1 ELSE 1 END,
+               CASE WHEN n.goes_on AND n.stalled THEN n.stalled_pages + 1 ELSE 0 END,
+               CASE WHEN n.goes_on THEN n.rerun_priority END, $6
+        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.priority,
+                     d.rerun_priority, d.goes_on, d.next_cursor, d.input, d.run_id, d.page, d.stalled, d.stalled_pages
+              FROM judged d JOIN ended e ON e.id = d.id
+              WHERE d.active AND (d.goes_on OR d.rerun_priority IS NOT NULL)) n
+        RETURNING connection_id, job_type
+    ), moved AS (
+        UPDATE sync.connections c
+        SET last_incremental_finished_at = CASE WHEN d.ends_run THEN $6 ELSE c.last_incremental_finished_at END,
+            metadata = sync._metadata_with(c.metadata,
+                CASE WHEN d.keeps_cursor THEN jsonb_build_object('cursor', d.next_cursor) ELSE '{}' END
+                || CASE WHEN d.ends_run THEN jsonb_build_object('next_run_at',
+                        sync._format_utc($6 + make_interval(secs => d.base_seconds))) ELSE '{}' END)
+        FROM (SELECT x.connection_id, x.next_cursor, x.base_seconds,
+                     x.job_type = 'incremental' AND NOT x.goes_on AS ends_run,
+                     x.next_cursor IS NOT NULL AND (x.job_type = 'incremental' OR NOT x.more) AS keeps_cursor
+              FROM judged x) d
+        WHERE c.id = d.connection_id AND (d.ends_run OR d.keeps_cursor)
+    ), freed AS (
+        UPDATE sync.connection_state s
+        SET running_job_id = NULL,
+            due_at = CASE WHEN d.job_type = 'incremental' AND NOT d.goes_on AND d.active AND d.rerun_priority IS NULL
+                          THEN $6 + make_interval(secs => d.base_seconds)
+                          WHEN d.job_type = 'incremental' THEN NULL
+                          ELSE s.due_at END
+        FROM judged d
+        WHERE s.connection_id = d.connection_id
+    ), counted AS (
+        SELECT count(sync._metric_add(CASE WHEN g.new_status = 'failed' THEN 'sync_jobs_failed_total' ELSE 'sync_jobs_succeeded_total' END,
+                         g.provider_slug, CASE WHEN g.new_status = 'failed' THEN 'permanent' ELSE '' END, g.n)) AS n,
+               count(sync._metric_add('sync_signals_total', g.provider_slug, '', g.inserted)) AS n2,
+               count(sync._metric_add('sync_signals_duplicate_total', g.provider_slug, '', g.duplicate)) AS n3
+        FROM (SELECT d.provider_slug, d.new_status, count(*) AS n, sum(d.all_inserted) AS inserted, sum(d.all_received - d.all_inserted) AS duplicate
+              FROM judged d GROUP BY 1, 2) g
+    ), told AS (
+        SELECT count(sync._metric_observe('sync_run_duration_seconds', '', extract(epoch FROM $6 - d.claimed_at)::float8)) AS n FROM judged d
+    )
+    SELECT d.id, d.new_status, d.fault
+    FROM judged d
+    CROSS JOIN counted
+    CROSS JOIN told
+    WHERE counted.n >= 0 AND counted.n2 >= 0 AND counted.n3 >= 0 AND told.n >= 0;
+    PERFORM sync._wake_executors();
+END
+$$;
+COMMENT ON FUNCTION sync._complete(bigint[], jsonb[], jsonb[], boolean[], jsonb[], timestamptz) IS
+    'Internal: ends running jobs that the caller has locked and checked, with all that belongs to it';
