@@ -19,7 +19,8 @@ as_root() {
 # unprivileged COMMAND...: as ourselves, or as the server's user where we are root.
 unprivileged() {
     if [ "$(id -u)" -eq 0 ]; then
-        runuser -u "$server_user" -- "$@"
+        # Not runuser: it would stand between us and the command, and keep signals to itself.
+        setpriv --reuid="$server_user" --regid="$(id -g "$server_user")" --init-groups -- "$@"
     else
         "$@"
     fi
