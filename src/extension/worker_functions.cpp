@@ -29,6 +29,8 @@ void commit_caller() {
         elog(ERROR, "could not connect to SPI");
     }
     SPI_commit();
+    // Done by SPI_commit itself in all but early minor releases.
+    SPI_start_transaction();
     SPI_finish();
     // Otherwise the catalog's own snapshot would hold back vacuum as long as this waits.
     InvalidateCatalogSnapshot();
