@@ -1,1 +1,1 @@
-SELECT sync._housekeeping(run.clock());
+CALL run.housekeeping();
