@@ -33,19 +33,30 @@ make_workspace sync-engine-test
 kept="$root/build/test-logs"
 tree="$work/tree"
 
-cleanup() {
-    local pid file
-    trap - EXIT
-    # shellcheck disable=SC2046
-    kill $(jobs -p) 2>/dev/null || true
-    # What a suite that was cut off left running carries our TMPDIR.
+# What a suite that was cut off left running carries our TMPDIR.
+signal_leftovers() {
+    local file pid
     for file in /proc/[0-9]*/environ; do
         if tr '\0' '\n' 2>/dev/null <"$file" | grep -qxF "TMPDIR=$work/tmp"; then
             pid=${file#/proc/}
-            kill "${pid%/environ}" 2>/dev/null || true
+            kill "-$1" "${pid%/environ}" 2>/dev/null && echo signalled
         fi
     done 2>/dev/null
+}
+
+# shellcheck disable=SC2317
+cleanup() {
+    trap '' INT TERM
+    trap - EXIT
+    # shellcheck disable=SC2046
+    kill $(jobs -p) 2>/dev/null || true
     stop_servers "$work"
+    local tries
+    for tries in 1 2 3; do
+        [ -n "$(signal_leftovers TERM)" ] || break
+        sleep "$tries"
+    done
+    signal_leftovers KILL >/dev/null || true
     rm -rf "$work"
 }
 trap cleanup EXIT
