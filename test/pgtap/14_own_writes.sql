@@ -66,7 +66,7 @@ SELECT claim(now() + interval '1 hour');
 SELECT is(enqueue(), 0::bigint, 'ON CONFLICT DO NOTHING: nor beside a running one');
 SELECT is((SELECT enqueued FROM sync.tick(at('10:30'))), 0, 'ON CONFLICT DO NOTHING: the tick sees the job');
 SELECT complete('upsert', now() + interval '1 hour');
-SELECT sync._housekeeping(now() + interval '1 hour');
+SELECT housekeep(now() + interval '1 hour');
 SELECT is(enqueue(), 1::bigint, 'ON CONFLICT DO NOTHING: again after it ended');
 SELECT is((SELECT count(*) FROM sync.sync_jobs), 2::bigint, 'one name shows live and finished jobs');
 SELECT is((SELECT count(DISTINCT id) FROM sync.sync_jobs), 2::bigint, 'ids are unique among them');
@@ -111,7 +111,7 @@ SELECT is((running('own executor')).job_type, 'full', 'to the other job');
 DELETE FROM sync.connections;
 
 -- A finished job set back to queued by hand: refused, or really queued; never a job that nobody will ever see.
-SELECT sync._housekeeping(at('10:00'));
+SELECT housekeep(at('10:00'));
 SELECT connection('revived', NULL, at('10:00'));
 SELECT job('revived');
 SELECT claim(at('10:30'));

@@ -43,7 +43,7 @@ SELECT is(sync.add_signals(id, claim_token, '[{"kind": "k"}]', at('10:03')), fal
 SELECT is(sync.release_jobs('executor', ARRAY[id], ARRAY[claim_token], at('10:03')), 0, 'release_jobs after complete_job does nothing') FROM completed;
 SELECT is(state_of('completed'), (SELECT state FROM before), 'and none of them changed anything');
 -- Also after the finished job has moved to its dated table, and while the next one runs.
-SELECT sync._housekeeping(at('10:04'));
+SELECT housekeep(at('10:04'));
 SELECT is(complete_again(at('10:04')), true, 'complete_job again after housekeeping: success');
 SELECT job('completed');
 SELECT claim(at('10:05'));
