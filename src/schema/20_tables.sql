@@ -133,8 +133,8 @@ COMMENT ON COLUMN sync.executors.incarnation IS 'The value that claim_jobs and h
 COMMENT ON COLUMN sync.executors.superseded_at IS 'When a newer incarnation of the name registered; such an executor may not claim any more';
 CREATE UNIQUE INDEX executors_current ON sync.executors (name) WHERE superseded_at IS NULL;
 
--- Which database this is. A restore adds the old database''s row beside the one that CREATE EXTENSION wrote,
--- a clone carries the old row alone: either way some row differs and the engine stays quiet.
+-- Which database this is. CREATE EXTENSION writes a row, but not in a restore: that brings the old database's, as a clone
+-- does. While the row is another's, or there is none, the engine stays quiet.
 CREATE TABLE sync.database_identity (
     system_identifier bigint NOT NULL,
     database_oid oid NOT NULL,

@@ -14,6 +14,7 @@ CREATE TABLE sync.sync_executions (
     page int NOT NULL DEFAULT 1,
     status text NOT NULL CHECK (status IN ('succeeded', 'failed', 'cancelled')),
     job_status text NOT NULL,
+    ended_by text NOT NULL DEFAULT 'complete' CHECK (ended_by IN ('complete', 'fail', 'lost', 'cancel')),
     kind text,
     scheduled_at timestamptz,
     started_at timestamptz,
@@ -34,6 +35,7 @@ COMMENT ON TABLE sync.sync_executions IS 'History: one row for each attempt that
 COMMENT ON COLUMN sync.sync_executions.attempt IS 'Number of the attempt within its job, from 1';
 COMMENT ON COLUMN sync.sync_executions.status IS 'How the attempt ended';
 COMMENT ON COLUMN sync.sync_executions.job_status IS 'What became of the job: queued again, or an end';
+COMMENT ON COLUMN sync.sync_executions.ended_by IS 'What ended the attempt: a call that is repeated is recognised by it';
 COMMENT ON COLUMN sync.sync_executions.kind IS 'Kind of failure: transient, rate_limited, unauthorized, permanent, lost';
 
 CREATE TABLE sync.signals (

@@ -33,7 +33,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._cut_error(jsonb) IS 'Internal: an error as an object of bounded size';
 
-CREATE FUNCTION sync._fail(job_ids bigint[], errors jsonb[], kinds text[], hints numeric[], as_of timestamptz,
+CREATE FUNCTION sync._fail(job_ids bigint[], errors jsonb[], kinds text[], hints numeric[], as_of timestamptz, callers text[],
     OUT job_id bigint, OUT job_status text, OUT retry_after timestamptz)
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
@@ -57,12 +57,12 @@ BEGIN
     WHERE u.kind = 'unauthorized';
     RETURN QUERY
     WITH result AS MATERIALIZED (
-        SELECT j.*, sync._cut_error(u.error) || jsonb_build_object('kind', u.kind) AS new_error, u.kind AS new_kind,
+        SELECT j.*, sync._cut_error(u.error) || jsonb_build_object('kind', u.kind) AS new_error, u.kind AS new_kind, u.caller,
                c.status = 'active' AS active, i.base_seconds,
                j.attempts + 1 AS new_attempts, j.rate_limited_attempts + (u.kind = 'rate_limited')::int AS new_limited,
                b.wait, COALESCE(p.max_attempts, attempts_default) AS max_attempts,
                $5 + make_interval(secs => (b.wait + random() * COALESCE(p.backoff_jitter_factor, jitter_default) * b.wait)) AS again_at
-        FROM unnest($1, $2, $3, $4) u (id, error, kind, hint)
+        FROM unnest($1, $2, $3, $4, $6) u (id, error, kind, hint, caller)
         JOIN ONLY sync.sync_jobs j ON j.id = u.id
         JOIN sync.connections c ON c.id = j.connection_id
         JOIN sync.providers p ON p.slug = j.provider_slug
@@ -98,11 +98,11 @@ BEGIN
     ), recorded AS (
         INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
-            retry_after, error, claimed_by, claim_token)
+            retry_after, error, claimed_by, claim_token, ended_by)
         SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.new_attempts, d.page, 'failed', d.new_status,
             d.new_kind, d.scheduled_at, d.claimed_at, $5, extract(epoch FROM $5 - d.claimed_at) * 1000,
             d.signals_inserted + d.signals_duplicate, d.signals_inserted, d.signals_duplicate,
-            CASE WHEN d.new_status = 'queued' THEN d.again_at END, d.new_error, d.claimed_by, d.claim_token
+            CASE WHEN d.new_status = 'queued' THEN d.again_at END, d.new_error, d.claimed_by, d.claim_token, d.caller
         FROM judged d
     ), again AS (
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at)
@@ -151,7 +151,7 @@ BEGIN
     PERFORM sync._wake_executors();
 END
 $$;
-COMMENT ON FUNCTION sync._fail(bigint[], jsonb[], text[], numeric[], timestamptz) IS
+COMMENT ON FUNCTION sync._fail(bigint[], jsonb[], text[], numeric[], timestamptz, text[]) IS
     'Internal: ends the attempts of running jobs that the caller has locked: queued again with backoff, or failed';
 
 CREATE FUNCTION sync._fail_as_lost(job_ids bigint[], claim_tokens uuid[], reason text, as_of timestamptz) RETURNS int
@@ -170,7 +170,8 @@ BEGIN
         RETURN 0;
     END IF;
     PERFORM sync._fail(mine, array_fill(jsonb_build_object('message', reason), ARRAY[cardinality(mine)]),
-                       array_fill('lost'::text, ARRAY[cardinality(mine)]), array_fill(NULL::numeric, ARRAY[cardinality(mine)]), as_of);
+                       array_fill('lost'::text, ARRAY[cardinality(mine)]), array_fill(NULL::numeric, ARRAY[cardinality(mine)]), as_of,
+                       array_fill('lost'::text, ARRAY[cardinality(mine)]));
     RETURN cardinality(mine);
 END
 $$;
@@ -239,11 +240,12 @@ BEGIN
         FROM ended e
     ), recorded AS (
         INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
-            scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, error, claimed_by, claim_token)
+            scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, error, claimed_by, claim_token,
+            ended_by)
         SELECT e.tenant_id, e.provider_slug, e.connection_id, e.id, e.run_id, e.job_type, e.attempts + 1, e.page, 'cancelled', 'cancelled',
             e.scheduled_at, e.claimed_at, $3, extract(epoch FROM $3 - e.claimed_at) * 1000,
             e.signals_inserted + e.signals_duplicate, e.signals_inserted, e.signals_duplicate,
-            jsonb_build_object('message', $2), e.claimed_by, e.claim_token
+            jsonb_build_object('message', $2), e.claimed_by, e.claim_token, 'cancel'
         FROM ended e WHERE e.status = 'running'
     ), again AS (
         -- What triggers asked for while it ran is not cancelled with it.

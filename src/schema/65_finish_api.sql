@@ -1,18 +1,22 @@
 -- The functions by which executors end jobs. All act on (job_id, claim_token) of a running job only.
 
 -- What a call with a token that runs no more means: it had succeeded before (its reply was lost), or it is stale.
-CREATE FUNCTION sync._ended_as(job_id bigint, claim_token uuid) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER
+CREATE FUNCTION sync._ended_as(job_id bigint, claim_token uuid, caller text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT e.job_status
-    FROM sync.sync_jobs j
-    JOIN sync.sync_executions e
-      ON e.tenant_id = j.tenant_id AND e.connection_id = j.connection_id AND e.job_id = j.id
-    WHERE j.id = $1 AND e.claim_token = $2 AND e.status <> 'cancelled' AND e.kind IS DISTINCT FROM 'lost'
-    ORDER BY e.id DESC LIMIT 1
+#variable_conflict use_column
+BEGIN
+    -- plpgsql, not sql: its plans notice a partition that this transaction made.
+    RETURN (SELECT e.job_status
+            FROM sync.sync_jobs j
+            JOIN sync.sync_executions e
+              ON e.tenant_id = j.tenant_id AND e.connection_id = j.connection_id AND e.job_id = j.id
+            WHERE j.id = $1 AND e.claim_token = $2 AND e.ended_by = $3
+            ORDER BY e.id DESC LIMIT 1);
+END
 $$;
-COMMENT ON FUNCTION sync._ended_as(bigint, uuid) IS 'Internal: what the attempt with that token came to by its own executor''s word; null when by none';
+COMMENT ON FUNCTION sync._ended_as(bigint, uuid, text) IS 'Internal: what became of the job when a call of that sort ended the attempt with that token; null when none did';
 
 CREATE FUNCTION sync._refuse_results(fault text) RETURNS void
 LANGUAGE plpgsql
@@ -42,10 +46,11 @@ BEGIN
     END IF;
     mine := sync._lock_running(ARRAY[job_id], ARRAY[claim_token]);
     IF mine IS NULL THEN
-        RETURN COALESCE(sync._ended_as(job_id, claim_token) IN ('succeeded', 'failed'), false);
+        RETURN sync._ended_as(job_id, claim_token, 'complete') IS NOT NULL;
     END IF;
     IF has_more AND NULLIF(next_cursor, 'null') IS NULL THEN
-        PERFORM sync._fail(mine, ARRAY['{"message": "has_more without a next_cursor"}'::jsonb], ARRAY['permanent'], ARRAY[NULL::numeric], as_of);
+        PERFORM sync._fail(mine, ARRAY['{"message": "has_more without a next_cursor"}'::jsonb], ARRAY['permanent'], ARRAY[NULL::numeric], as_of,
+                           ARRAY['complete']);
     ELSE
         PERFORM sync._complete(mine, ARRAY[COALESCE(signals, '[]')], ARRAY[NULLIF(next_cursor, 'null')],
                                ARRAY[COALESCE(has_more, false)], ARRAY[COALESCE(stats, '{}')], as_of);
@@ -105,9 +110,9 @@ BEGIN
     END IF;
     mine := sync._lock_running(ARRAY[job_id], ARRAY[claim_token]);
     IF mine IS NULL THEN
-        RETURN NULLIF(sync._ended_as(job_id, claim_token), 'succeeded');
+        RETURN sync._ended_as(job_id, claim_token, 'fail');
     END IF;
-    RETURN (SELECT f.job_status FROM sync._fail(mine, ARRAY[error], ARRAY[kind], ARRAY[retry_after_seconds], as_of) f);
+    RETURN (SELECT f.job_status FROM sync._fail(mine, ARRAY[error], ARRAY[kind], ARRAY[retry_after_seconds], as_of, ARRAY['fail']) f);
 END
 $$;
 COMMENT ON FUNCTION sync.fail_job(bigint, uuid, jsonb, text, numeric, timestamptz) IS
@@ -124,6 +129,7 @@ AS $$
 DECLARE
     r record;
     mine bigint[];
+    handled int[];
 BEGIN
     PERFORM sync._require_time(as_of);
     IF jsonb_typeof(results) IS DISTINCT FROM 'array' THEN
@@ -146,12 +152,16 @@ BEGIN
         FROM jsonb_array_elements(results) WITH ORDINALITY e
         WHERE jsonb_typeof(e.value) = 'object') x;
     mine := sync._lock_running(r.ids, r.tokens);
+    SELECT array_agg(u.ord) INTO handled
+    FROM unnest(r.ord, r.ids, r.tokens) u (ord, id, token)
+    JOIN ONLY sync.sync_jobs j ON j.id = u.id AND j.claim_token = u.token
+    WHERE j.id = ANY (mine);
 
     RETURN QUERY
     WITH element AS MATERIALIZED (
-        SELECT u.*, u.id = ANY (mine) AND row_number() OVER (PARTITION BY u.id ORDER BY u.ord) = 1 AS valid
+        SELECT u.*, row_number() OVER (PARTITION BY u.id ORDER BY u.ord) = 1 AS valid
         FROM unnest(r.ord, r.ids, r.tokens, r.elements, r.faults, r.failing) u (ord, id, token, element, fault, failing)
-        JOIN ONLY sync.sync_jobs j ON j.id = u.id AND j.claim_token = u.token AND j.status = 'running'
+        WHERE u.ord = ANY (handled)
     ), good AS MATERIALIZED (
         SELECT array_agg(e.id) AS ids, array_agg(COALESCE(NULLIF(e.element -> 'signals', 'null'), '[]')) AS signals,
                array_agg(NULLIF(e.element -> 'next_cursor', 'null')) AS cursors,
@@ -164,13 +174,14 @@ BEGIN
                array_agg(CASE WHEN NOT e.failing THEN 'permanent'
                               WHEN sync._is_kind(e.element ->> 'kind') THEN e.element ->> 'kind' ELSE 'transient' END) AS kinds,
                array_agg(CASE WHEN jsonb_typeof(e.element -> 'retry_after_seconds') = 'number'
-                              THEN (e.element ->> 'retry_after_seconds')::numeric END) AS hints
+                              THEN (e.element ->> 'retry_after_seconds')::numeric END) AS hints,
+               array_agg(CASE WHEN e.failing THEN 'fail' ELSE 'complete' END) AS callers
         FROM element e WHERE e.valid AND (e.failing OR e.fault IS NOT NULL)
     ), completed AS MATERIALIZED (
         SELECT c.job_id, c.detail FROM good g CROSS JOIN LATERAL sync._complete(g.ids, g.signals, g.cursors, g.more, g.stats, $2) c
         WHERE g.ids IS NOT NULL
     ), failed AS MATERIALIZED (
-        SELECT f.job_id, f.job_status FROM bad b CROSS JOIN LATERAL sync._fail(b.ids, b.errors, b.kinds, b.hints, $2) f
+        SELECT f.job_id, f.job_status FROM bad b CROSS JOIN LATERAL sync._fail(b.ids, b.errors, b.kinds, b.hints, $2, b.callers) f
         WHERE b.ids IS NOT NULL
     )
     SELECT e.id,
@@ -187,11 +198,9 @@ BEGIN
     RETURN QUERY
     SELECT u.id, CASE WHEN u.id IS NULL OR u.token IS NULL THEN 'rejected' WHEN x.ended IS NOT NULL THEN 'repeated' ELSE 'stale' END,
            CASE WHEN u.id IS NULL THEN 'job_id is not an id' WHEN u.token IS NULL THEN 'claim_token is not a uuid' END
-    FROM unnest(r.ids, r.tokens, r.failing) u (id, token, failing)
-    LEFT JOIN LATERAL (SELECT y.ended FROM (SELECT sync._ended_as(u.id, u.token) AS ended) y
-                       WHERE y.ended = CASE WHEN u.failing THEN NULLIF(y.ended, 'succeeded')
-                                            WHEN y.ended IN ('succeeded', 'failed') THEN y.ended END) x ON true
-    WHERE u.id IS NULL OR u.token IS NULL OR mine IS NULL OR u.id <> ALL (mine);
+    FROM unnest(r.ord, r.ids, r.tokens, r.failing) u (ord, id, token, failing)
+    CROSS JOIN LATERAL (SELECT sync._ended_as(u.id, u.token, CASE WHEN u.failing THEN 'fail' ELSE 'complete' END) AS ended) x
+    WHERE handled IS NULL OR u.ord <> ALL (handled);
     RETURN QUERY
     SELECT NULL::bigint, 'rejected', format('results[%s] is a JSON %s, not an object', e.ordinality - 1, jsonb_typeof(e.value))
     FROM jsonb_array_elements(results) WITH ORDINALITY e

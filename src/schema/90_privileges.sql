@@ -63,4 +63,12 @@ END
 $$;
 
 INSERT INTO sync.engine_clock DEFAULT VALUES;
-SELECT sync.adopt_database();
+-- Every dump begins with row_security = off, which is how a restore is told: it stays quiet from this moment, so that the
+-- worker neither makes the tables that the dump is about to make nor works on half of the rows.
+DO $$
+BEGIN
+    IF current_setting('row_security')::boolean THEN
+        PERFORM sync.adopt_database();
+    END IF;
+END
+$$;
