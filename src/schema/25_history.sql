@@ -70,16 +70,32 @@ SET search_path = pg_catalog, pg_temp
 AS $$ SELECT hashtextextended('sync_engine partitions', 0) $$;
 COMMENT ON FUNCTION sync._partition_key() IS 'Internal: the advisory lock under which dated tables are made';
 
-CREATE FUNCTION sync._goes_with_parent(child text) RETURNS void
+-- A partition is dropped with its parent by itself, a child made by INHERITS is not: DROP EXTENSION would ask for CASCADE.
+CREATE FUNCTION sync._tie_dated_tables() RETURNS void
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    -- A partition is dropped with its parent by itself, a child made by INHERITS is not: DROP EXTENSION would ask for CASCADE.
-    UPDATE pg_depend SET deptype = 'a'
-    WHERE classid = 'pg_class'::regclass AND objid = format('sync.%I', child)::regclass
-      AND refclassid = 'pg_class'::regclass AND refobjid = 'sync.sync_jobs'::regclass AND deptype = 'n'
+    UPDATE pg_depend d SET deptype = 'a'
+    FROM sync.partitions p
+    JOIN pg_class c ON c.relname = p.name AND c.relnamespace = 'sync'::regnamespace
+    WHERE p.parent = 'sync_jobs' AND d.classid = 'pg_class'::regclass AND d.objid = c.oid
+      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = 'sync.sync_jobs'::regclass AND d.deptype = 'n'
 $$;
-COMMENT ON FUNCTION sync._goes_with_parent(text) IS 'Internal: lets DROP EXTENSION take a dated table of finished jobs along';
+COMMENT ON FUNCTION sync._tie_dated_tables() IS 'Internal: lets DROP EXTENSION take the dated tables of finished jobs along';
+
+-- A restore brings the tables back untied, and then the rows that name them.
+CREATE FUNCTION sync._partitions_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM sync._tie_dated_tables();
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._partitions_inserted() IS 'Internal: ties dated tables to their parent, those that a restore brought too';
+CREATE TRIGGER partitions_inserted AFTER INSERT ON sync.partitions
+    FOR EACH STATEMENT EXECUTE FUNCTION sync._partitions_inserted();
 
 CREATE FUNCTION sync._make_partition(parent text, day date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -106,7 +122,6 @@ BEGIN
         EXECUTE format('CREATE TABLE sync.%I () INHERITS (sync.sync_jobs) WITH (autovacuum_vacuum_insert_scale_factor = 0.5)', part);
         EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (id), ADD CONSTRAINT %I CHECK (status NOT IN (''queued'', ''running''))',
                        part, 'finished_jobs_stay_so_see_sync_retry_job');
-        PERFORM sync._goes_with_parent(part);
     ELSE
         EXECUTE format('CREATE TABLE sync.%I (LIKE sync.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent);
         EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (tenant_id, connection_id, id)', part);

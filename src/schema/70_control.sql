@@ -317,11 +317,8 @@ BEGIN
         RETURN true;
     END IF;
 
-    -- A restore brings dated tables back without their tie to the parent.
-    PERFORM sync._goes_with_parent(p.name) FROM sync.partitions p
-    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = to_regclass(format('sync.%I', p.name))
-                    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = 'sync.sync_jobs'::regclass AND d.deptype = 'n'
-    WHERE p.parent = 'sync_jobs';
+    -- pg_upgrade brings dated tables back without their tie to the parent.
+    PERFORM sync._tie_dated_tables();
     -- Jobs that an application ended itself.
     WITH ended AS (
         DELETE FROM ONLY sync.sync_jobs j
