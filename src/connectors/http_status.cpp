@@ -70,7 +70,7 @@ Failure transport_failure(const HttpRequest& request, const HttpResponse& respon
                           const std::vector<std::string>& secrets) {
     const std::string message = redacted(response.error_message, secrets);
     if (response.error_code == "blocked_address") {
-        return permanent_failure(response.error_code, "the address is not allowed");
+        return permanent_failure(response.error_code, message);  // the same text as for a closed port
     }
     if (response.error_code == "body_too_large") {
         const std::string cap =
