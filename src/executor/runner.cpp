@@ -9,7 +9,7 @@ namespace {
 
 constexpr double kSoonestPollSeconds = 0.1;
 constexpr double kReleaseGraceSeconds = 5;
-constexpr double kOncePatienceSeconds = 30;
+constexpr double kOncePatienceSeconds = 10;
 
 }  // namespace
 

@@ -1,0 +1,67 @@
+"""Fixtures: one private server and one demo API for all tests, a fresh database for each."""
+
+import pathlib
+import re
+import zlib
+import shutil
+import tempfile
+
+import pytest
+from harness.api import DemoApi
+from harness.engine import Engine
+from harness.proxy import Proxy
+from harness.server import Cluster, require_unprivileged
+
+
+@pytest.fixture(scope="session")
+def workspace():
+    require_unprivileged()
+    # Under a short path: the server's socket lies in it.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sync-exec-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(workspace):
+    private = Cluster(workspace)
+    try:
+        private.start()
+        yield private
+    finally:
+        private.stop("immediate")
+
+
+@pytest.fixture(scope="session")
+def api(workspace):
+    running = DemoApi("--auto-items", "7")
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def engine(cluster, api, request, tmp_path):
+    # A fresh name each: repositories of the API are named after it too.
+    name = re.sub(r"\W+", "_", request.node.name.lower())[:40] + f"_{zlib.crc32(request.node.nodeid.encode()):x}"
+    database = cluster.create(name)
+    fresh = Engine(database, api, tmp_path)
+    try:
+        yield fresh
+    finally:
+        for running in fresh.executors:
+            if running.process.poll() is None:
+                running.kill()
+        if cluster.running():
+            cluster.drop(database)
+    fresh.close()
+
+
+@pytest.fixture
+def proxy(cluster):
+    between = Proxy(cluster.port)
+    try:
+        yield between
+    finally:
+        between.close()
