@@ -228,6 +228,7 @@ COMMENT ON FUNCTION sync.claim_jobs(text, int, timestamptz) IS
 CREATE FUNCTION sync.next_claim_at(as_of timestamptz DEFAULT now()) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 AS $$
 BEGIN
