@@ -4,7 +4,7 @@ import shutil
 import sys
 import time
 
-COLUMNS = [("TENANT", 10), ("CONNECTION", 20), ("STATE", 34), ("NEXT RUN", 10), ("RUNS", 5), ("FAILED", 7), ("SIGNALS", 8)]
+COLUMNS = [("TENANT", 10), ("CONNECTION", 20), ("STATE", 34), ("NEXT (UTC)", 10), ("RUNS", 5), ("FAILED", 7), ("SIGNALS", 8)]
 PLAIN_TABLE_SECONDS = 10
 
 ROWS_QUERY = """
