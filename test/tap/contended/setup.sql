@@ -30,7 +30,7 @@ EXCEPTION WHEN lock_not_available THEN
     NULL;
 END
 $$;
-SELECT sync._housekeeping(run.clock()) FROM generate_series(1, 10);
+DO $$ BEGIN FOR i IN 1 .. 10 LOOP CALL run.housekeeping(); END LOOP; END $$;
 SELECT sync.register_executor('executor' || n, 1) FROM generate_series(1, 5) n;
 VACUUM ANALYZE;
 
