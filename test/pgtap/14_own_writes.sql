@@ -1,6 +1,6 @@
 -- What an application writes to the tables itself works as well as the functions do.
 \ir include/setup.psql
-SELECT plan(55);
+SELECT plan(56);
 SELECT fix_jitter();
 
 -- The least that each table takes.
@@ -130,6 +130,9 @@ SELECT job('revived', 'full');
 SELECT throws_ok($$INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, status)
     SELECT min(j.id), 'T', 'github', conn('revived'), 'again', 'queued' FROM sync.sync_jobs j WHERE j.connection_id = conn('revived')$$, '23505', NULL,
     'the id of a finished job is not given again');
+SELECT sync.cancel_job((job_of('revived', 'full')).id, as_of => at('10:41'));
+SELECT throws_ok($$INSERT INTO sync.sync_jobs (id, connection_id, job_type) SELECT max(j.id), conn('revived'), 'again' FROM sync.sync_jobs j$$, '23505', NULL,
+    'nor is the id of the newest one');
 DELETE FROM sync.connections;
 
 -- A connection that moves to another provider or tenant takes its queued jobs along.

@@ -7,12 +7,13 @@ CREATE FUNCTION told(external text, wanted text, as_of timestamptz) RETURNS text
 $$;
 
 -- explain: the engine
+SET LOCAL sync_engine.background_ticks = on;
 SELECT connection('c', NULL, at('10:00'));
 SELECT results_eq('SELECT aspect, verdict FROM sync.explain(-1)', $$VALUES ('connection', 'unknown')$$, 'explain: a connection that does not exist');
 SELECT matches(told('c', 'engine', at('10:00')), CASE WHEN sync._preloaded() THEN '^ok: ' ELSE '^warning: .*shared_preload_libraries' END, 'explain: the engine as it is');
 SET LOCAL sync_engine.background_ticks = off;
 SELECT matches(told('c', 'engine', at('10:00')), CASE WHEN sync._preloaded() THEN '^warning: .*background_ticks' ELSE '^warning: .*shared_preload_libraries' END, 'explain: the engine without ticks');
-RESET sync_engine.background_ticks;
+SET LOCAL sync_engine.background_ticks = on;
 SET LOCAL sync_engine.enabled = off;
 SELECT matches(told('c', 'engine', at('10:00')), '^blocked: .*enabled is off', 'explain: the engine is off');
 RESET sync_engine.enabled;

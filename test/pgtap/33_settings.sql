@@ -1,6 +1,6 @@
 -- Settings: names, defaults, ranges, and pairs that contradict themselves.
 \ir include/setup.psql
-SELECT plan(141);
+SELECT plan(142);
 CREATE TEMP TABLE wanted (name text, boot text, low float8, high float8);
 INSERT INTO wanted VALUES
     ('tick_interval_seconds', '60', 1, 3600), ('default_interval_seconds', '900', 60, 86400), ('jitter_pct_min', '0', 0, 1), ('jitter_pct_max', '0.2', 0, 1),
@@ -32,7 +32,10 @@ SET LOCAL search_path = tap, public;
 SET LOCAL client_min_messages = error;
 SET LOCAL TimeZone = 'UTC';
 SELECT is(sync._setting(name), boot::float8, '_setting(' || name || ')') FROM wanted;
-SELECT is(sync._setting('enabled') || ' ' || sync._setting('background_ticks'), '1 1', 'switches are 1 or 0');
+SET LOCAL sync_engine.background_ticks = on;
+SELECT is(sync._setting('enabled') || ' ' || sync._setting('background_ticks'), '1 1', 'switches that are on');
+SET LOCAL sync_engine.background_ticks = off;
+SELECT is(sync._setting('background_ticks'), 0::float8, 'a switch that is off');
 SELECT throws_ok($$SELECT sync._setting('nonsense')$$, '42704', NULL, 'an unknown setting');
 SET LOCAL sync_engine.lease_seconds = 77;
 SELECT is(sync._setting('lease_seconds'), 77::float8, 'a changed setting is seen at once');
