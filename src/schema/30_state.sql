@@ -179,8 +179,8 @@ BEGIN
                 HINT = 'Leave tenant_id and provider_slug null to take over those of the connection.';
         END IF;
     END IF;
-    -- Ids that the sequence gave just now are new; only one that was chosen by hand can be that of a finished job.
-    IF TG_OP = 'INSERT' AND NEW.id < (SELECT q.last_value FROM sync.sync_jobs_id_seq q)
+    -- An id above the sequence's is new; one that was chosen by hand can be that of a finished job.
+    IF TG_OP = 'INSERT' AND NEW.id <= (SELECT q.last_value FROM sync.sync_jobs_id_seq q)
        AND EXISTS (SELECT 1 FROM sync.sync_jobs j WHERE j.id = NEW.id AND j.tableoid <> 'sync.sync_jobs'::regclass) THEN
         RAISE EXCEPTION USING ERRCODE = 'unique_violation', MESSAGE = format('job %s exists already and has ended', NEW.id),
             HINT = format('To run it again: SELECT sync.retry_job(%s)', NEW.id);
