@@ -97,7 +97,8 @@ class Display:
             if status == "succeeded":
                 text = f"page {page}: {new} new, {known} known" + (", more to come" if more else ", done")
             else:
-                text = f"{kind or status}: {(message or '')[:60]}" + (f"; again in {wait}s" if wait is not None else "")
+                text = f"{kind or status}: {(message or '')[:100]}"
+                text += f"; again in {wait}s" if wait is not None else ""
             lines.append(f"{at}  {name:<20}  {text}")
         return lines
 

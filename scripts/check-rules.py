@@ -9,7 +9,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-COLUMNS = 110
+COLUMNS = 120
 CODE = (".cpp", ".hpp", ".sql", ".py", ".pl", ".pm", ".sh", ".spec")
 NAME = r"sync\.([a-z][a-z0-9_]*)"
 PARTS = ["src", "sql", "test", "scripts", "demo", "bench", "cmake"]

@@ -32,7 +32,8 @@ clean_environment() {
     for name in $(compgen -e | grep '^PG' | grep -vx 'PG_CONFIG\|PG_MAJOR\|PG_TEST_USER' || true); do
         unset "$name"
     done
-    unset LANG LANGUAGE PYTHONPATH PERL5LIB
+    # The make that called us has settings of its own, which are not for the builds below.
+    unset LANG LANGUAGE PYTHONPATH PERL5LIB MAKEFLAGS MFLAGS MAKELEVEL
     export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 }
 

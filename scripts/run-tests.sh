@@ -287,6 +287,10 @@ report_failures() {
 }
 
 cd "$root"
+mkdir -p build
+# A second run in the same clone waits: both write into build/.
+exec 9>build/.lock
+flock 9
 rm -rf "$kept"
 build_all
 step copy copy_tree
