@@ -13,22 +13,20 @@ constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 constexpr std::string_view kBearer = "Bearer ";
 constexpr std::string_view kBasic = "Basic ";
 
+// The header's value, and what follows a scheme such as "Bearer" in it.
 void add_sent_header(const Headers& headers, std::string_view name, std::vector<std::string>& found) {
     const auto value = header(headers, name);
     if (!value) {
         return;
     }
-    for (const std::string_view scheme : {kBearer, kBasic}) {
-        if (value->starts_with(scheme)) {
-            found.emplace_back(value->substr(scheme.size()));
-            const std::string pair = scheme == kBasic ? base64_decoded(found.back()) : std::string();
-            if (const std::size_t colon = pair.find(':'); colon != std::string::npos) {
-                found.push_back(pair.substr(colon + 1));
-            }
-            return;
-        }
-    }
     found.emplace_back(*value);
+    if (const std::size_t blank = value->find(' '); blank != std::string_view::npos) {
+        found.emplace_back(value->substr(blank + 1));
+    }
+    if (value->starts_with(kBasic)) {
+        const std::string pair = base64_decoded(value->substr(kBasic.size()));
+        found.push_back(pair.substr(pair.find(':') + 1));
+    }
 }
 
 }  // namespace

@@ -42,6 +42,11 @@ std::string joined(std::span<const std::string_view> names) {
     return text;
 }
 
+std::string with_article(const rapidjson::Value& value) {
+    const std::string name(json_type_name(value));
+    return (name == "array" || name == "object" ? "an " : "a ") + name;
+}
+
 }  // namespace
 
 std::string_view nearest_name(std::string_view name, std::span<const std::string_view> names) {
@@ -90,7 +95,7 @@ std::optional<ConfigSection> ConfigSection::section(std::string_view key) const 
         return std::nullopt;
     }
     if (!value->IsObject()) {
-        error(key, "expected an object, not a " + std::string(json_type_name(*value)));
+        error(key, "expected an object, not " + with_article(*value));
         return std::nullopt;
     }
     return ConfigSection(*value, path_of(key), errors_);
@@ -102,7 +107,7 @@ std::optional<std::string> ConfigSection::text(std::string_view key) const {
         return std::nullopt;
     }
     if (!is_string(*value)) {
-        error(key, "expected a string, not a " + std::string(json_type_name(*value)));
+        error(key, "expected a string, not " + with_article(*value));
         return std::nullopt;
     }
     return std::string(string_view_of(*value));

@@ -153,11 +153,21 @@ Mark classify(const std::string& json) {
     return mark;
 }
 
+// Of different sorts, a text that is neither a time nor a number never wins: one odd record must not spoil
+// the mark.
 bool is_before(const Mark& a, const Mark& b) {
-    return a.sort != b.sort               ? true
-           : a.sort == Mark::Sort::time   ? a.time < b.time
-           : a.sort == Mark::Sort::number ? compare_decimals(a.text, b.text) < 0
-                                          : a.text < b.text;
+    if (a.sort != b.sort) {
+        return b.sort != Mark::Sort::text;
+    }
+    switch (a.sort) {
+        case Mark::Sort::time:
+            return a.time < b.time;
+        case Mark::Sort::number:
+            return compare_decimals(a.text, b.text) < 0;
+        case Mark::Sort::text:
+            return a.text < b.text;
+    }
+    return false;
 }
 
 }  // namespace

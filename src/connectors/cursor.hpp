@@ -39,7 +39,7 @@ std::optional<SyncCursor> read_cursor(std::string_view json);
 std::string write_cursor(const SyncCursor& cursor);
 
 // The later of two marks (JSON texts, "" is none): times by time, numbers and texts that are numbers by
-// value, other texts byte by byte. Marks of different sorts cannot be compared: `b` then.
+// value, other texts byte by byte. Of marks of different sorts `b`, unless it is such a text.
 std::string later_mark(const std::string& a, const std::string& b);
 
 // The mark of a record: a string or a number, as JSON text; else "".

@@ -22,6 +22,8 @@ constexpr std::array<std::string_view, 8> kReservedHeaders = {
 
 constexpr long kMaxPages = 10'000'000;
 constexpr long kMaxPageSize = 1'000'000;
+// A follow-up job may wait in the queue: a position that expired meanwhile would begin the run anew for ever.
+constexpr long kMinResumeSeconds = 3600;
 constexpr long kMaxLagSeconds = 366L * 86'400;
 
 bool is_token(std::string_view text) {
@@ -219,8 +221,8 @@ PagingConfig read_paging(const ConfigSection& section) {
     paging.type = static_cast<PagingConfig::Type>(*type);
     paging.size = section.whole("size", 1, kMaxPageSize).value_or(0);
     paging.max_pages = section.whole("max_pages", 1, kMaxPages).value_or(0);
-    paging.resume_within_seconds =
-        section.whole("resume_within_seconds", 0, kMaxLagSeconds).value_or(paging.resume_within_seconds);
+    paging.resume_within_seconds = section.whole("resume_within_seconds", kMinResumeSeconds, kMaxLagSeconds)
+                                       .value_or(paging.resume_within_seconds);
     const bool counted =
         paging.type == PagingConfig::Type::page_number || paging.type == PagingConfig::Type::offset;
     // A server that names the next page may well send an empty one before it.

@@ -1,12 +1,13 @@
 #include "connectors/http_failure.hpp"
 
+#include "connectors/excerpt.hpp"
 #include "connectors/json_text.hpp"
 #include "connectors/template.hpp"
 
 namespace sync_engine {
 namespace {
 
-constexpr std::size_t kExcerptBytes = 300;
+constexpr std::size_t kSearchedBytes = 64U << 10U;
 constexpr std::size_t kShortestSecret = 4;
 constexpr std::string_view kRedacted = "[redacted]";
 
@@ -43,7 +44,7 @@ std::string redacted(std::string text, const std::vector<std::string>& secrets) 
 
 std::string excerpt(std::string_view body, const std::vector<std::string>& secrets) {
     // Redacted before it is cut, so that no piece of a secret is left at the end.
-    return redacted(std::string(body.substr(0, 4 * kExcerptBytes)), secrets).substr(0, kExcerptBytes);
+    return std::string(excerpt_of(redacted(std::string(body.substr(0, kSearchedBytes)), secrets)));
 }
 
 }  // namespace sync_engine

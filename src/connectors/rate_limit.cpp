@@ -82,6 +82,12 @@ class FieldReader {
 
     // A string, or a bare item; nothing when malformed.
     std::optional<std::string_view> value() {
+        if (take(':')) {  // a byte sequence
+            const std::size_t close = text_.find(':');
+            const std::string_view bytes = text_.substr(0, close);
+            text_.remove_prefix(std::min(text_.size(), close == std::string_view::npos ? close : close + 1));
+            return close == std::string_view::npos ? std::nullopt : std::optional(bytes);
+        }
         if (!take('"')) {
             const std::string_view bare = word();
             return bare.empty() ? std::nullopt : std::optional(bare);
