@@ -34,10 +34,10 @@ ORDER BY a.attrelid::regclass::text, a.attnum;
 SELECT indexdef FROM pg_indexes WHERE schemaname = 'sync' AND tablename !~ '_\d{6,8}$' ORDER BY indexname;
 -- Constraints
 SELECT conrelid::regclass AS "table", conname, contype, pg_get_constraintdef(oid) AS definition FROM pg_constraint
-WHERE connamespace = 'sync'::regnamespace AND conrelid <> 0 AND conrelid::regclass::text !~ '_\d{6,8}$' AND contype IN ('u', 'f', 'c') ORDER BY 1::text, 2;
+WHERE connamespace = 'sync'::regnamespace AND conrelid <> 0 AND conrelid::regclass::text !~ '_\d{6,8}$' AND contype IN ('u', 'f', 'c') ORDER BY conrelid::regclass::text, 2;
 -- Triggers
 SELECT tgrelid::regclass AS "table", tgname, tgfoid::regproc AS runs FROM pg_trigger
-WHERE NOT tgisinternal AND tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'sync'::regnamespace AND relname !~ '_\d{6,8}$') ORDER BY 1::text, 2;
+WHERE NOT tgisinternal AND tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'sync'::regnamespace AND relname !~ '_\d{6,8}$') ORDER BY tgrelid::regclass::text, 2;
 
 -- The functions that are public: arguments with defaults, results
 SELECT p.proname, p.prokind AS kind, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result

@@ -1,6 +1,16 @@
 -- Dump registration; DROP EXTENSION leaves nothing but the roles; creating it again works, also after history was made.
 SET client_min_messages = warning;
 SET TimeZone = 'UTC';
+-- The worker of a server that has one would drop what lies months back.
+DO $$
+DECLARE
+    setting text;
+BEGIN
+    FOREACH setting IN ARRAY '{execution_retention_days,job_retention_days}'::text[] LOOP
+        EXECUTE format('ALTER DATABASE %I SET sync_engine.%I = 0', current_database(), setting);
+    END LOOP;
+END
+$$;
 CREATE FUNCTION pg_temp.left_over() RETURNS TABLE (what text) LANGUAGE sql AS $$
     SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = 'sync'
     UNION ALL SELECT 'class ' || c.oid::regclass FROM pg_class c LEFT JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'sync' OR n.oid IS NULL
@@ -17,7 +27,7 @@ CREATE EXTENSION sync_engine;
 SELECT unnest(extconfig)::regclass AS dumped, unnest(extcondition) AS condition FROM pg_extension WHERE extname = 'sync_engine';
 -- What is not dumped is derived.
 SELECT c.oid::regclass AS not_dumped FROM pg_class c, pg_extension e
-WHERE e.extname = 'sync_engine' AND c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p') AND c.oid <> ALL (e.extconfig) AND c.relname !~ '_\d{6,8}$' ORDER BY 1::text;
+WHERE e.extname = 'sync_engine' AND c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p') AND c.oid <> ALL (e.extconfig) AND c.relname !~ '_\d{6,8}$' ORDER BY c.oid::regclass::text;
 
 -- Dropped at once
 DROP EXTENSION sync_engine;
@@ -90,3 +100,12 @@ SELECT enqueued FROM sync.tick('2026-03-01 10:00 UTC');
 CALL sync.wait_for_work(0) \gset
 SELECT :seen IS NOT NULL AS seen;
 DROP EXTENSION sync_engine;
+DO $$
+DECLARE
+    setting text;
+BEGIN
+    FOREACH setting IN ARRAY '{execution_retention_days,job_retention_days}'::text[] LOOP
+        EXECUTE format('ALTER DATABASE %I RESET sync_engine.%I', current_database(), setting);
+    END LOOP;
+END
+$$;

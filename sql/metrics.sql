@@ -1,6 +1,16 @@
 -- Metrics are counted at commit, not before, and not at all when a transaction is rolled back.
 SET client_min_messages = warning;
 SET TimeZone = 'UTC';
+-- The worker of a server that has one would drop what lies months back.
+DO $$
+DECLARE
+    setting text;
+BEGIN
+    FOREACH setting IN ARRAY '{execution_retention_days,job_retention_days}'::text[] LOOP
+        EXECUTE format('ALTER DATABASE %I SET sync_engine.%I = 0', current_database(), setting);
+    END LOOP;
+END
+$$;
 SET sync_engine.jitter_pct_min = 0.05;
 SET sync_engine.jitter_pct_max = 0.05;
 SET sync_engine.backoff_jitter_factor = 0;
@@ -53,3 +63,12 @@ DROP EXTENSION sync_engine;
 CREATE EXTENSION sync_engine;
 SELECT * FROM pg_temp.counted();
 DROP EXTENSION sync_engine;
+DO $$
+DECLARE
+    setting text;
+BEGIN
+    FOREACH setting IN ARRAY '{execution_retention_days,job_retention_days}'::text[] LOOP
+        EXECUTE format('ALTER DATABASE %I RESET sync_engine.%I', current_database(), setting);
+    END LOOP;
+END
+$$;
