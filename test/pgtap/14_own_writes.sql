@@ -1,6 +1,6 @@
 -- What an application writes to the tables itself works as well as the functions do.
 \ir include/setup.psql
-SELECT plan(56);
+SELECT plan(60);
 SELECT fix_jitter();
 
 -- The least that each table takes.
@@ -148,6 +148,40 @@ SELECT job('moves');
 UPDATE sync.providers SET slug = 'gitlab-cloud' WHERE slug = 'gitlab';
 SELECT results_eq($$SELECT provider_slug FROM sync.claim_jobs('executor', 1, at('11:10'))$$, $$VALUES ('gitlab-cloud')$$,
     'a renamed provider''s queued jobs are still claimed');
+
+DELETE FROM sync.connections;
+
+-- What a connection brought before it moved is still its own: keys seen then are not stored again, deleting takes it along.
+SELECT connection('moved', NULL, at('10:00'));
+SELECT job('moved'), claim(at('11:20')), complete('moved', at('11:20'), '[{"dedupe_key": "seen"}]');
+UPDATE sync.connections SET tenant_id = 'V' WHERE id = conn('moved');
+SELECT job('moved'), claim(at('11:21')), complete('moved', at('11:21'), '[{"dedupe_key": "seen"}, {"dedupe_key": "new"}]');
+SELECT is((SELECT count(*) FROM sync.signals WHERE connection_id = conn('moved') AND dedupe_key = 'seen'), 1::bigint,
+    'a key seen before a connection moved to another tenant is not stored again');
+SELECT housekeep(at('11:22'));
+CREATE TEMP TABLE moved AS SELECT conn('moved') AS id;
+DELETE FROM sync.connections WHERE id = (SELECT id FROM moved);
+SELECT housekeep(at('11:23'));
+SELECT is((SELECT count(*) FROM sync.signals WHERE connection_id = (SELECT id FROM moved)), 0::bigint, 'deleting a connection that moved takes all its signals along');
+SELECT is((SELECT count(*) FROM sync.sync_executions WHERE connection_id = (SELECT id FROM moved)), 0::bigint, 'and all its history');
+
+-- A connection that is written again under the id of a deleted one, whose large history is still being removed, keeps what it brings.
+SELECT connection('again', NULL, at('10:00'));
+SELECT job('again'), claim(at('11:30')), complete('again', at('11:30'), '[{"dedupe_key": "old"}]');
+INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, received_at) SELECT 'T', 'github', conn('again'), at('11:30') FROM generate_series(1, 25000);
+CREATE TEMP TABLE again AS SELECT conn('again') AS id;
+DELETE FROM sync.connections WHERE id = (SELECT id FROM again);
+CREATE FUNCTION written_again() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO sync.connections (id, tenant_id, provider_slug, external_id) SELECT id, 'T', 'github', 'again' FROM again;
+    PERFORM job('again'), claim(at('11:31')), complete('again', at('11:31'), '[{"dedupe_key": "fresh"}]');
+    PERFORM housekeep(at('11:32'));
+    RETURN (SELECT count(*) FROM sync.signals WHERE connection_id = conn('again') AND dedupe_key = 'fresh') || ' kept, '
+        || (SELECT count(*) FROM sync.signals WHERE connection_id = conn('again') AND dedupe_key IS NULL) || ' left';
+EXCEPTION WHEN unique_violation OR object_not_in_prerequisite_state THEN
+    RETURN 'refused';
+END $$;
+SELECT matches(written_again(), '^(1 kept, 0 left|refused)$', 'an id written again keeps what is new, or is refused while the old is being removed');
 
 SELECT * FROM finish();
 ROLLBACK;

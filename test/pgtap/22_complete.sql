@@ -1,6 +1,6 @@
 -- Completing a job: signals, deduplication, cursors, follow-up pages, history, next run.
 \ir include/setup.psql
-SELECT plan(59);
+SELECT plan(61);
 SELECT fix_jitter();
 
 CREATE FUNCTION run(external text, as_of timestamptz, signals jsonb DEFAULT '[]', next_cursor jsonb DEFAULT NULL, has_more boolean DEFAULT false,
@@ -136,6 +136,13 @@ SELECT is((SELECT due_at FROM sync.connection_state WHERE connection_id = conn('
 SELECT complete('pages', at('11:01')) FROM (SELECT claim(at('11:01'))) c;
 SELECT run('pages', at('11:02'), '[{"kind": "k"}]', '{"p": 9}', true, 'full');
 SELECT is((SELECT due_at FROM sync.connection_state WHERE connection_id = conn('pages')), at('11:16'), 'a page of another type leaves the next run');
+
+-- The clock went back while a job ran.
+SELECT connection('clock', NULL, at('09:00'));
+SELECT job('clock'), claim(at('11:10'));
+SELECT is(complete('clock', at('11:05'), '[{}]'), true, 'completed at a time before its claim');
+SELECT row_eq($$SELECT j.status, j.finished_at, e.duration_ms >= 0 FROM job_of('clock') j, last_execution('clock') e$$, ROW('succeeded'::text, at('11:05'), true),
+    'completed at a time before its claim: it took no less than nothing');
 
 -- Results of many jobs at once
 SELECT connection('batch ' || n, NULL, at('09:00')) FROM generate_series(1, 6) n;

@@ -1,6 +1,6 @@
 -- What applications and operators call: trigger, cancel, retry, interval, cursor.
 \ir include/setup.psql
-SELECT plan(89);
+SELECT plan(90);
 SELECT fix_jitter();
 
 -- trigger without a live job
@@ -57,6 +57,11 @@ BEGIN
         WHEN 'is cancelled' THEN PERFORM sync.cancel_job(r.id, as_of => at('11:01'));
         WHEN 'is ended by hand' THEN UPDATE sync.sync_jobs SET status = 'succeeded' WHERE id = r.id;
         WHEN 'ends in a batch' THEN PERFORM sync.complete_jobs(jsonb_build_array(jsonb_build_object('job_id', r.id, 'claim_token', r.claim_token)), at('11:01'));
+        WHEN 'has a page queued' THEN
+            UPDATE sync.sync_jobs SET rerun_priority = NULL WHERE id = r.id;
+            PERFORM complete('ends', at('11:01'), '[{"kind": "k"}]', '"2"', true);
+            PERFORM sync.trigger(conn('ends'), as_of => at('11:01')), sync.trigger(conn('ends'), as_of => at('11:01'));
+            PERFORM claim(at('11:01')), complete('ends', at('11:01'), '[{"kind": "k"}]', '"3"');
         WHEN 'has more pages' THEN
             PERFORM complete('ends', at('11:01'), '[{"kind": "k"}]', '"2"', true), claim(at('11:01'));
             PERFORM complete('ends', at('11:01'), '[{"kind": "k"}]', '"3"');
@@ -65,7 +70,7 @@ BEGIN
     RETURN live('ends') || ' queued, claimable ' || claim('2100-01-01 UTC');
 END $$;
 SELECT is(triggered_and(e), '1 queued, claimable 1', 'triggered while it ran, then it ' || e || ': one more run')
-FROM unnest('{fails,fails for good,is lost,is released,is cancelled,ends in a batch,has more pages,is ended by hand}'::text[]) e;
+FROM unnest('{fails,fails for good,is lost,is released,is cancelled,ends in a batch,has more pages,has a page queued,is ended by hand}'::text[]) e;
 DELETE FROM sync.connections;
 -- other types, side by side
 SELECT connection('types', NULL, at('10:00'));
