@@ -1,0 +1,63 @@
+#!/usr/bin/python3
+"""Measures the engine on a private server that bench/run.sh has started: see its --help."""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import drain
+import executor
+import report
+import tick
+from cluster import Cluster
+
+# Due connections of a tick; jobs of a queue, and how many are drained one by one; the executor's jobs.
+SIZES = {
+    "full": {"due": 100_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000},
+    "quick": {"due": 10_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500},
+}
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--socket-dir", required=True, help="where the server's socket is")
+    parser.add_argument("--bindir", required=True, help="where pgbench is")
+    parser.add_argument("--executor", required=True, help="the program sync-executor")
+    parser.add_argument("--demo-api", required=True, help="demo_api.py")
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--runs", type=int, default=3, help="rounds whose medians are shown, 1 to 5")
+    parser.add_argument("--output", required=True, help="file for the page, which is printed too")
+    parser.add_argument("parts", nargs="+", choices=["tick", "drain", "executor"])
+    return parser.parse_args()
+
+
+def main():
+    chosen = options()
+    size = SIZES[chosen.size]
+    runs = chosen.runs
+    started = time.monotonic()
+    cluster = Cluster(chosen.socket_dir, chosen.bindir)
+    # An hour ago, so that nothing in the benchmark has to wait until it is due.
+    first_due = cluster.value("SELECT date_trunc('minute', now()) - interval '1 hour'")
+
+    def progress(text):
+        print(f"bench: {time.monotonic() - started:5.0f} s  {text}", file=sys.stderr, flush=True)
+
+    parts = report.circumstances(cluster, runs, chosen.size)
+    if "tick" in chosen.parts:
+        parts |= report.tick_tables(tick.Bench(cluster, first_due, size["due"], runs, progress).run())
+    if "drain" in chosen.parts:
+        costs = drain.run(cluster, first_due, size["jobs"], size["single"], runs, progress)
+        parts |= report.drain_table(costs)
+    if "executor" in chosen.parts:
+        bench = executor.Bench(cluster, chosen.executor, chosen.demo_api)
+        parts |= report.executor_table(bench.run(first_due, size["noop"], size["http"], runs, progress))
+    page = report.page(parts)
+    print(page)
+    pathlib.Path(chosen.output).write_text(page)
+    progress("done")
+
+
+if __name__ == "__main__":
+    main()

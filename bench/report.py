@@ -1,0 +1,143 @@
+"""Tables of medians, as Markdown that is also aligned text."""
+
+import os
+import pathlib
+import platform
+import statistics
+import string
+
+import drain
+import executor
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+SETTINGS = ("shared_buffers", "max_wal_size", "fsync", "synchronous_commit", "full_page_writes", "autovacuum",
+            "sync_engine.background_ticks", "sync_engine.tick_batch_size")
+
+
+def median(costs, of):
+    return statistics.median(of(cost) for cost in costs)
+
+
+def number(value):
+    """Three digits that mean something, thousands separated."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(head, rows):
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+
+    def line(cells):
+        return "| " + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths)) + " |"
+    rule = "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|"
+    return "\n".join([line(head), rule, *map(line, rows)])
+
+
+def machine():
+    cpu = "unknown processor"
+    for entry in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if entry.startswith("model name"):
+            cpu = entry.partition(":")[2].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} CPUs ({cpu}), {memory:.0f} GB of memory, Linux {platform.release()}"
+
+
+def commit_milliseconds(cluster):
+    """What the storage takes for a commit: without it, rates of small batches say little."""
+    with cluster.connect("postgres") as db:
+        db.execute("CREATE TABLE flushed (n int)")
+        db.execute("""DO $$
+            DECLARE
+                started timestamptz := clock_timestamp();
+                spent interval;
+            BEGIN
+                FOR i IN 1 .. 200 LOOP
+                    INSERT INTO flushed VALUES (i);
+                    COMMIT;
+                END LOOP;
+                spent := clock_timestamp() - started;
+                PERFORM set_config('bench.ms', (extract(epoch FROM spent) * 1000 / 200)::text, false);
+            END $$""")
+        milliseconds = db.execute("SELECT current_setting('bench.ms')::float8").fetchone()[0]
+        db.execute("DROP TABLE flushed")
+    return milliseconds
+
+
+def circumstances(cluster, runs, size):
+    return {
+        "command": "make bench" if size == "full" else "QUICK=1 make bench",
+        "today": cluster.value("SELECT current_date::text"),
+        "rounds": "1 round" if runs == 1 else f"{runs} rounds",
+        "machine": machine(),
+        "version": cluster.value("SHOW server_version"),
+        "commit": number(commit_milliseconds(cluster)),
+        "settings": ", ".join(f"`{name} = {cluster.value(f'SHOW {name}')}`" for name in SETTINGS),
+        "concurrency": str(executor.CONCURRENCY),
+        "items": str(executor.ITEMS_PER_CONNECTION),
+    }
+
+
+def beside(engine, bare):
+    """Cells of rate, baseline's rate and their ratio."""
+    rate = median(engine, lambda c: c.rate)
+    bare_rate = median(bare, lambda c: c.rate)
+    return [number(rate), number(bare_rate), number(rate / bare_rate)]
+
+
+def wal_each(costs):
+    return number(median(costs, lambda c: c.wal_bytes / c.count))
+
+
+def commits_each(costs):
+    return f"{median(costs, lambda c: c.commits / c.count):.3f}"
+
+
+def tick_tables(results):
+    rows = []
+    for connections, way in sorted(results.costs):
+        engine = results.costs[connections, way]
+        bare = results.costs[connections, "bare"]
+        if way == "bare":
+            continue
+        seconds = median(engine, lambda c: c.seconds)
+        longest = max(results.batch_seconds[connections]) if way == "tick_batch" else seconds
+        rows.append([f"{connections:,}", f"{engine[0].count:,}", way, number(seconds), number(longest * 1000),
+                     *beside(engine, bare), wal_each(engine), wal_each(bare)])
+    head = ["connections", "due", "way", "seconds", "longest transaction ms", "rows/s", "baseline rows/s",
+            "ratio", "WAL bytes/row", "baseline WAL bytes/row"]
+    idle = [[f"{connections:,}", number(statistics.median(times)), number(max(times))]
+            for connections, times in sorted(results.idle_ms.items())]
+    return {"tick": table(head, rows), "idle": table(["connections", "median ms", "longest ms"], idle)}
+
+
+def drain_table(costs):
+    rows = []
+    for batch in drain.BATCHES:
+        for clients in drain.CLIENTS:
+            engine = costs["engine", batch, clients]
+            bare = costs["bare", batch, clients]
+            rows.append([f"{batch:,}", str(clients), f"{engine[0].count:,}", *beside(engine, bare),
+                         wal_each(engine), wal_each(bare), commits_each(engine), commits_each(bare)])
+    head = ["batch", "clients", "jobs", "jobs/s", "baseline jobs/s", "ratio", "WAL bytes/job",
+            "baseline WAL bytes/job", "commits/job", "baseline commits/job"]
+    return {"drain": table(head, rows)}
+
+
+def executor_table(results):
+    rows = []
+    for connector, runs in results.items():
+        rows.append([connector, f"{runs[0].count:,}", number(median(runs, lambda r: r.rate)),
+                     number(median(runs, lambda r: r.signals / r.seconds)),
+                     wal_each(runs), commits_each(runs),
+                     number(median(runs, lambda r: r.cpu_seconds / r.count * 1e6)),
+                     number(median(runs, lambda r: r.api_cpu_seconds / r.count * 1e6))])
+    head = ["connector", "jobs", "jobs/s", "signals/s", "WAL bytes/job", "commits/job", "executor CPU",
+            "API CPU"]
+    return {"executor": table(head, rows)}
+
+
+def page(parts):
+    missing = dict.fromkeys(["tick", "idle", "drain", "executor"], "Not measured in this run.")
+    return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)
