@@ -35,6 +35,12 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF EXISTS (SELECT 1 FROM inserted i JOIN sync.deleted_connections d ON d.connection_id = i.id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('connection %s was deleted and its signals and history are still being removed',
+                             (SELECT min(i.id) FROM inserted i JOIN sync.deleted_connections d ON d.connection_id = i.id)),
+            HINT = 'Leave the id out, or wait for housekeeping.';
+    END IF;
     INSERT INTO sync.connection_state (connection_id, due_at)
     SELECT i.id, CASE WHEN i.status = 'active' THEN sync._looked_at(i.metadata) END
     FROM inserted i
@@ -74,6 +80,13 @@ AS $$
 BEGIN
     IF OLD.status = 'active' AND NEW.status <> 'active' THEN
         PERFORM sync._cancel_queued(ARRAY[NEW.id], 'connection is ' || NEW.status || COALESCE(': ' || NEW.status_reason, ''), now());
+    END IF;
+    IF OLD.tenant_id <> NEW.tenant_id
+       AND (EXISTS (SELECT 1 FROM sync.signals s WHERE s.tenant_id = OLD.tenant_id AND s.connection_id = OLD.id)
+            OR EXISTS (SELECT 1 FROM sync.sync_executions e WHERE e.tenant_id = OLD.tenant_id AND e.connection_id = OLD.id)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('connection %s has signals or history of tenant %s', OLD.id, OLD.tenant_id),
+            HINT = 'What landed belongs to its tenant; make a new connection for the other one.';
     END IF;
     -- A connection that moves, or whose provider is renamed, takes its live jobs along.
     IF OLD.tenant_id <> NEW.tenant_id OR OLD.provider_slug <> NEW.provider_slug THEN

@@ -100,7 +100,7 @@ BEGIN
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
             retry_after, error, claimed_by, claim_token, ended_by)
         SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.new_attempts, d.page, 'failed', d.new_status,
-            d.new_kind, d.scheduled_at, d.claimed_at, $5, extract(epoch FROM $5 - d.claimed_at) * 1000,
+            d.new_kind, d.scheduled_at, d.claimed_at, $5, GREATEST(extract(epoch FROM $5 - d.claimed_at), 0) * 1000,
             d.signals_inserted + d.signals_duplicate, d.signals_inserted, d.signals_duplicate,
             CASE WHEN d.new_status = 'queued' THEN d.again_at END, d.new_error, d.claimed_by, d.claim_token, d.caller
         FROM judged d
@@ -243,7 +243,7 @@ BEGIN
             scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, error, claimed_by, claim_token,
             ended_by)
         SELECT e.tenant_id, e.provider_slug, e.connection_id, e.id, e.run_id, e.job_type, e.attempts + 1, e.page, 'cancelled', 'cancelled',
-            e.scheduled_at, e.claimed_at, $3, extract(epoch FROM $3 - e.claimed_at) * 1000,
+            e.scheduled_at, e.claimed_at, $3, GREATEST(extract(epoch FROM $3 - e.claimed_at), 0) * 1000,
             e.signals_inserted + e.signals_duplicate, e.signals_inserted, e.signals_duplicate,
             jsonb_build_object('message', $2), e.claimed_by, e.claim_token, 'cancel'
         FROM ended e WHERE e.status = 'running'

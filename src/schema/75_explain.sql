@@ -59,7 +59,7 @@ BEGIN
             RETURN QUERY VALUES ('job', 'waiting', format('%s job %s is queued until job %s of the same connection ends',
                 j.job_type, j.id, s.running_job_id));
         ELSIF j.retry_after > $2 THEN
-            RETURN QUERY VALUES ('job', 'waiting', format('%s job %s failed %s times (last: %s: %s) and is tried again at %s', j.job_type, j.id,
+            RETURN QUERY VALUES ('job', 'waiting', format('%s job %s failed in attempt %s (%s: %s) and is tried again at %s', j.job_type, j.id,
                 j.attempts, j.error_kind, left(COALESCE(j.error ->> 'message', 'no message'), 200), sync._format_utc(j.retry_after)));
         ELSIF j.scheduled_at > $2 THEN
             RETURN QUERY VALUES ('job', 'waiting', format('%s job %s is scheduled for %s', j.job_type, j.id, sync._format_utc(j.scheduled_at)));

@@ -10,13 +10,14 @@ GRANT SELECT ON sync.sync_executions, sync.executors, sync.connection_state, syn
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA sync TO sync_admin;
--- What only the engine itself, as the owner, has to call: these trust their arguments.
+-- What only the engine itself has to call, but for what the views need.
 DO $$
 DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
-             WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND p.prosecdef AND p.proname LIKE '\_%' AND p.proname <> '_is_quiet' LOOP
+             WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND p.proname LIKE '\_%'
+               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available}') LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM sync_admin', f);
     END LOOP;
 END
