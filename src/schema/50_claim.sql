@@ -268,6 +268,13 @@ BEGIN
     UPDATE sync.executors e SET heartbeat_at = GREATEST(e.heartbeat_at, $3)
     WHERE (e.incarnation = executor OR e.name = executor) AND e.superseded_at IS NULL
     RETURNING e.incarnation INTO mine;
+    -- Its first claim may have found the name being written by another session that then rolled back.
+    IF mine IS NULL AND EXISTS (SELECT 1 FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.claimed_by = executor)
+       AND NOT EXISTS (SELECT 1 FROM sync.executors e WHERE e.incarnation = executor) THEN
+        INSERT INTO sync.executors (incarnation, name, registered_at, heartbeat_at) VALUES (executor, executor, $3, $3)
+        ON CONFLICT DO NOTHING;
+        mine := executor;
+    END IF;
     IF mine IS NOT NULL THEN
         -- Claimed longer ago than the lease and yet unknown to its executor: the claim's reply never arrived.
         SELECT array_agg(j.id), array_agg(j.claim_token) INTO unheard, tokens
