@@ -41,7 +41,8 @@ my $tries = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'd'";
 my $before = $node->safe_psql('postgres', $tries);
 $position = log_position($node);
 $node->poll_query_until('postgres', "SELECT ($tries) > $before + 2") or die 'the worker does not try';
-unlike(log_since($node, $position), qr/ERROR/, 'a tick that finds the extension locked waits for nobody and is tried again');
+unlike(processes_log_since($node, $position),
+    qr/ERROR/, 'a tick that finds the extension locked waits for nobody and is tried again');
 $session->query_safe('ROLLBACK');
 poke_worker($node, 'd');
 is(worker_pid($node, 'd'), $pid, 'the worker survives a DROP EXTENSION that is rolled back');
@@ -50,7 +51,8 @@ $position = log_position($node);
 $node->safe_psql('d', 'DROP EXTENSION sync_engine');
 wait_for_no_worker($node, 'd');
 $node->wait_for_log(qr/scheduler for database "d" ends: the extension is gone/, $position);
-unlike(log_since($node, $position), qr/ERROR|FATAL/, 'it ends quietly when the extension is dropped');
+unlike(processes_log_since($node, $position),
+    qr/ERROR|FATAL/, 'it ends quietly when the extension is dropped');
 
 create_extension($node, 'd');
 wait_for_worker($node, 'd');

@@ -1,4 +1,5 @@
-# Commands that need a database without connections: the worker steps aside in time, and comes back if it should.
+# Commands that need a database without connections: the worker steps aside in time, and comes back if it
+# should.
 use strict;
 use warnings;
 
@@ -87,8 +88,9 @@ is(worker_pid($node, 'e'), $pid, 'the worker was left alone');
 my $position = log_position($node);
 $node->safe_psql('postgres', 'DROP DATABASE e');
 is(worker_pid($node, 'e'), '', 'dropped while the worker was connected');
-like(log_since($node, $position), qr/scheduler for database "e" stopped cleanly/, 'which had stopped cleanly');
-unlike(log_since($node, $position), qr/FATAL/, 'and was not started in vain');
+like(log_since($node, $position),
+    qr/scheduler for database "e" stopped cleanly/, 'which had stopped cleanly');
+unlike(processes_log_since($node, $position), qr/FATAL/, 'and was not started in vain');
 
 create_extension($node, 'g');
 wait_for_worker($node, 'g');

@@ -46,8 +46,10 @@ wait_for_other_worker($node, 'd', $pid);
 is($node->safe_psql('d', 'SELECT count(*) FROM sync.sync_jobs'),
     '1', 'the batch in flight was committed, the next one not begun');
 
-my $log = log_since($node, $position);
-like($log, qr/tick in database "d": enqueued 1, skipped 0, requeued 0, backlog \d+, batches 1, duration \d+ ms/,
+my $log = processes_log_since($node, $position);
+like(
+    $log,
+    qr/tick in database "d": enqueued 1, skipped 0, requeued 0, backlog \d+, batches 1, duration \d+ ms/,
     'what it did is logged');
 unlike($log, qr/ERROR|FATAL/, 'without an error');
 

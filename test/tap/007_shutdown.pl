@@ -19,7 +19,7 @@ foreach my $mode ('fast', 'smart')
     $node->stop($mode);
     my $took = time - $started;
     cmp_ok($took, '<', 2, "$mode shutdown within two seconds");
-    my $log = log_since($node, $position);
+    my $log = processes_log_since($node, $position);
     like($log, qr/scheduler for database "$_" stopped cleanly/, "$mode: the worker of $_ stopped cleanly")
       foreach ('d1', 'd2');
     unlike($log, qr/FATAL|ERROR/, "$mode: without an error");

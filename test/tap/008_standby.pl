@@ -21,8 +21,7 @@ poke_worker($primary, 'd');
 wait_for_jobs($primary, 'd', 1);
 $primary->wait_for_catchup($standby);
 is($standby->safe_psql('d', 'SELECT count(*) FROM sync.sync_jobs'), '1', 'the standby follows');
-is( $standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'sync_engine%'"),
-    '0', 'neither launcher nor worker runs in recovery');
+is(count_processes($standby), '0', 'neither launcher nor worker runs in recovery');
 
 # What is due while nobody ticks.
 $primary->safe_psql('postgres', 'ALTER SYSTEM SET sync_engine.background_ticks = off');

@@ -10,8 +10,7 @@ use SyncTest;
 my $node = new_node('main', conf => "sync_engine.tick_interval_seconds = 3600\n");
 create_extension($node, 'd');
 my $pid = wait_for_worker($node, 'd');
-$node->poll_query_until('d', "SELECT count(*) > 0 FROM sync._metrics_snapshot() WHERE name LIKE '%tick_duration%'")
-  or die 'no first tick';
+wait_for_ticks($node, 'd', 1);
 add_connection($node, 'd', 't1');
 
 $node->append_conf('postgresql.conf', "sync_engine.tick_interval_seconds = 1\n");
@@ -21,8 +20,7 @@ pass('a shorter interval takes effect at once, not after the long one');
 is(worker_pid($node, 'd'), $pid, 'in the same worker');
 
 my $before = ticks_done($node, 'd');
-$node->poll_query_until('d',
-    "SELECT max(count) >= $before + 2 FROM sync._metrics_snapshot() WHERE name = 'sync_scheduler_tick_duration_ms'");
+wait_for_ticks($node, 'd', $before + 2);
 pass('and it keeps ticking each second');
 
 my $position = log_position($node);
@@ -30,7 +28,8 @@ $node->append_conf('postgresql.conf', "sync_engine.background_ticks = off\n");
 $node->reload;
 $node->wait_for_log(qr/does not tick in database "d": sync_engine.background_ticks is off/, $position);
 add_connection($node, 'd', 't2');
-is($node->safe_psql('d', 'SELECT enqueued FROM sync.tick()'), '1', 'with background ticks off a tick by hand works');
+is($node->safe_psql('d', 'SELECT enqueued FROM sync.tick()'),
+    '1', 'with background ticks off a tick by hand works');
 
 $position = log_position($node);
 $node->append_conf('postgresql.conf', "sync_engine.background_ticks = on\nsync_engine.enabled = off\n");

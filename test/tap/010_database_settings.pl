@@ -37,8 +37,7 @@ $node->safe_psql('postgres', 'ALTER ROLE ALL SET sync_engine.tick_interval_secon
 $pid = wait_for_other_worker($node, 'd', $pid);
 wait_for_other_worker($node, 'other', $other);
 my $before = ticks_done($node, 'd');
-$node->poll_query_until('d',
-    "SELECT max(count) >= $before + 2 FROM sync._metrics_snapshot() WHERE name = 'sync_scheduler_tick_duration_ms'");
+wait_for_ticks($node, 'd', $before + 2);
 pass('ALTER ROLE ALL SET is noticed in every database');
 
 $node->safe_psql('postgres', 'CREATE ROLE somebody; ALTER ROLE somebody SET sync_engine.enabled = off');

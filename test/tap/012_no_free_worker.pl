@@ -14,7 +14,8 @@ wait_for_worker($node, 'd1');
 
 my $position = log_position($node);
 create_extension($node, 'd2');
-$node->wait_for_log(qr/no background worker is free for sync_engine in database "d2"\n.*HINT.*max_worker_processes/,
+$node->wait_for_log(
+    qr/no background worker is free for sync_engine in database "d2"\n.*HINT.*max_worker_processes/,
     $position);
 pass('the log names the database and the setting');
 # Each wakes the launcher, which tries again.
@@ -43,7 +44,8 @@ unlike(log_since($small, 0), qr/more databases/, 'databases without the extensio
 $position = log_position($small);
 create_extension($small, 'd3');
 $small->wait_for_log(
-    qr/more databases to look after than sync_engine.max_databases \(2\)\n.*HINT.*Database "d3" is left out/, $position);
+    qr/more databases to look after than sync_engine.max_databases \(2\)\n.*Database "d3" is left out/,
+    $position);
 pass('too many with it: the log names one, and the setting');
 $small->safe_psql('d3', 'SELECT sync._wake_launcher()') foreach (1 .. 20);
 $said = () = log_since($small, $position) =~ /more databases/g;

@@ -17,7 +17,7 @@ sub is_quiet
 {
     my ($database, $position, $what) = @_;
     my $pid = wait_for_worker($node, $database);
-    $node->wait_for_log(qr/sync_engine does nothing in database "$database".*\n.*sync\.adopt_database\(\)/, $position);
+    $node->wait_for_log(qr/does nothing in database "$database".*\n.*sync\.adopt_database\(\)/, $position);
     pass("$what: the log says why nothing happens, and what to do");
     my $jobs = $node->safe_psql($database, 'SELECT count(*) FROM sync.sync_jobs');
     add_connection($node, $database, 'added');
@@ -25,8 +25,10 @@ sub is_quiet
     my $looks = "SELECT sum(xact_commit) FROM pg_stat_database WHERE datname = '$database'";
     my $before = $node->safe_psql('postgres', $looks);
     $node->poll_query_until('postgres', "SELECT ($looks) > $before + 2") or die 'the worker does not look';
-    is($node->safe_psql($database, 'SELECT count(*) FROM sync.sync_jobs'), $jobs, "$what: nothing is enqueued");
-    is( $node->safe_psql($database, q{SELECT count(*) FROM sync.claim_jobs(sync.register_executor('e', 1, '{}'), 10)}),
+    is($node->safe_psql($database, 'SELECT count(*) FROM sync.sync_jobs'),
+        $jobs, "$what: nothing is enqueued");
+    $node->safe_psql($database, q{SELECT sync.register_executor('e', 1, '{}')});
+    is($node->safe_psql($database, q{SELECT count(*) FROM sync.claim_jobs('e', 10)}),
         '0', "$what: nothing is handed out");
     my $said = () = log_since($node, $position) =~ /does nothing in database "$database"/g;
     is($said, 1, "$what: said once");

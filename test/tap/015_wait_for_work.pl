@@ -40,12 +40,14 @@ sub finishes
 }
 
 my ($session, $pid) = start_waiting('d', "CALL sync.wait_for_work($long)");
-is( $node->safe_psql('postgres', "SELECT backend_xmin IS NULL, backend_xid IS NULL FROM pg_stat_activity WHERE pid = $pid"),
+is( $node->safe_psql(
+        'postgres',
+        "SELECT backend_xmin IS NULL, backend_xid IS NULL FROM pg_stat_activity WHERE pid = $pid"),
     't|t', 'a waiting session has neither snapshot nor transaction id');
-is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype <> 'virtualxid'"),
-    '0', 'nor a lock');
+is(count_locks($node, $pid), '0', 'nor a lock');
 $node->safe_psql('d', 'CREATE TABLE t AS SELECT 1 AS x; DELETE FROM t; VACUUM t');
-is($node->safe_psql('d', "SELECT pg_relation_size('t')"), '0', 'so vacuum can remove what was deleted meanwhile');
+is($node->safe_psql('d', "SELECT pg_relation_size('t')"),
+    '0', 'so vacuum can remove what was deleted meanwhile');
 
 # Wakes at commit, not before, and in this database only.
 my $writer = $node->background_psql('d');
@@ -75,7 +77,8 @@ my $now = $node->safe_psql('d', "CALL sync.wait_for_work($long, $seen)");
 cmp_ok(time - $started, '<', 60, 'a wake-up before the call ends it at once');
 isnt($now, $seen, 'and it returns how far it has got since');
 $started = time;
-is($node->safe_psql('d', "CALL sync.wait_for_work(150, $now)"), $now, 'nothing new: it returns what it was given');
+is($node->safe_psql('d', "CALL sync.wait_for_work(150, $now)"),
+    $now, 'nothing new: it returns what it was given');
 cmp_ok(time - $started, '>=', 0.15, 'after max_ms');
 
 # Where it cannot work.
@@ -86,7 +89,9 @@ like($err, qr/sync.wait_for_work cannot run inside a transaction block/, 'with t
 like($err, qr/max_ms must be between 0 and 3600000/, 'a negative time is refused with the range');
 ($code, $out, $err) = $node->psql('d', 'CALL sync.wait_for_work(NULL)');
 like($err, qr/max_ms must be between 0 and 3600000/, 'and so is none');
-is($node->safe_psql('d', 'DO $$ DECLARE seen bigint; BEGIN CALL sync.wait_for_work(0, seen); END $$; SELECT 1'), '1', 'DO may call it');
+is( $node->safe_psql(
+        'd', 'DO $$ DECLARE seen bigint; BEGIN CALL sync.wait_for_work(0, seen); END $$; SELECT 1'),
+    '1', 'DO may call it');
 
 # It can be cancelled, and does not hold up a shutdown.
 ($session, $pid) = start_waiting('d', "CALL sync.wait_for_work($long)");

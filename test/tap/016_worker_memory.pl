@@ -26,7 +26,8 @@ sub tick_times
         'd', qq{
         DO \$\$
         BEGIN
-            WHILE (SELECT max(count) FROM sync._metrics_snapshot() WHERE name = 'sync_scheduler_tick_duration_ms') < $goal LOOP
+            WHILE (SELECT max(count) FROM sync._metrics_snapshot()
+                   WHERE name = 'sync_scheduler_tick_duration_ms') < $goal LOOP
                 PERFORM sync._wake_launcher();
                 COMMIT;
                 PERFORM pg_sleep(0.001);

@@ -21,7 +21,9 @@ like(log_since($node, $position), qr/scheduler for database "d" stopped cleanly/
 
 my $launcher = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sync_engine launcher'";
 my $launcher_pid = $node->safe_psql('postgres', $launcher);
-is( $node->safe_psql('postgres', "SELECT datname IS NULL, application_name FROM pg_stat_activity WHERE pid = $launcher_pid"),
+is( $node->safe_psql(
+        'postgres',
+        "SELECT datname IS NULL, application_name FROM pg_stat_activity WHERE pid = $launcher_pid"),
     't|sync_engine launcher', 'the launcher is connected to no database');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($launcher_pid)");
 $node->poll_query_until('postgres', "SELECT count(*) = 1 AND max(pid) <> $launcher_pid FROM ($launcher) l")
@@ -35,8 +37,7 @@ $node->safe_psql('postgres', 'ALTER DATABASE d RENAME TO e');
 wait_for_other_worker($node, 'e', $pid);
 create_extension($node, 'f');
 wait_for_worker($node, 'f');
-is( $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sync_engine scheduler'"),
-    '2', 'one worker for each database, as before');
+is(count_processes($node), '3', 'the launcher and one worker for each database, as before');
 
 $node->stop;
 done_testing();

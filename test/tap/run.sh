@@ -31,5 +31,6 @@ fi
 
 cd "$work"
 # shellcheck disable=SC2086
-$as_user env TESTDIR="$work" PATH="$("$pg_config" --bindir):$PATH" PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
-    PGPORT=65432 LC_ALL=C prove ${PROVE_FLAGS:-} -I "$pgxs/src/test/perl" -I "$work/tap/lib" "$@"
+$as_user env TESTDIR="$work" PATH="$("$pg_config" --bindir):$PATH" PGPORT=65432 LC_ALL=C \
+    PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
+    prove ${PROVE_FLAGS:-} -I "$pgxs/src/test/perl" -I "$work/tap/lib" "$@"

@@ -1,4 +1,4 @@
-# What the TAP tests of the launcher and the workers share. Nothing here sleeps: all waits poll up to a deadline.
+# What the TAP tests share. Nothing here sleeps: all waits poll up to a deadline.
 package SyncTest;
 
 use strict;
@@ -9,8 +9,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node watch_log create_extension add_connection worker_pid wait_for_worker wait_for_other_worker
-  wait_for_no_worker wait_for_jobs log_position log_since ticks_done poke_worker);
+our @EXPORT = qw(new_node watch_log create_extension add_connection worker_pid wait_for_worker
+  wait_for_other_worker wait_for_no_worker wait_for_jobs log_position log_since processes_log_since
+  ticks_done wait_for_ticks poke_worker count_processes count_locks);
 
 my @nodes;
 
@@ -78,8 +79,10 @@ sub add_connection
 sub worker_pid
 {
     my ($node, $database) = @_;
-    return $node->safe_psql('postgres',
-        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sync_engine scheduler' AND datname = '$database'");
+    return $node->safe_psql(
+        'postgres', qq{
+        SELECT pid FROM pg_stat_activity
+        WHERE backend_type = 'sync_engine scheduler' AND datname = '$database'});
 }
 
 sub wait_for_worker
@@ -136,6 +139,13 @@ sub log_since
     return slurp_file($node->logfile, $position);
 }
 
+# The same without the lines about clients, such as one that is still leaving when the server stops.
+sub processes_log_since
+{
+    my ($node, $position) = @_;
+    return join "\n", grep { !/\] \S+\.pl [A-Z]+:/ } split /\n/, log_since($node, $position);
+}
+
 # Batches of ticks that any session of the database has run since the server started.
 sub ticks_done
 {
@@ -151,10 +161,36 @@ sub poke_worker
     my ($node, $database) = @_;
     my $before = ticks_done($node, $database);
     $node->safe_psql($database, 'SELECT sync._wake_launcher()');
-    $node->poll_query_until($database,
-        "SELECT max(count) > $before FROM sync._metrics_snapshot() WHERE name = 'sync_scheduler_tick_duration_ms'")
+    wait_for_ticks($node, $database, $before + 1);
+    return;
+}
+
+# Until that many batches have been run, as ticks_done counts them.
+sub wait_for_ticks
+{
+    my ($node, $database, $count) = @_;
+    $node->poll_query_until(
+        $database, qq{
+        SELECT max(count) >= $count FROM sync._metrics_snapshot()
+        WHERE name = 'sync_scheduler_tick_duration_ms'})
       or die "the worker of database $database did not tick";
     return;
+}
+
+# Processes of the engine, launcher and workers.
+sub count_processes
+{
+    my ($node) = @_;
+    return $node->safe_psql('postgres',
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'sync_engine%'");
+}
+
+# What the process has locked, but for the lock that each transaction has on itself.
+sub count_locks
+{
+    my ($node, $pid) = @_;
+    return $node->safe_psql('postgres',
+        "SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype <> 'virtualxid'");
 }
 
 1;
