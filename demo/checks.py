@@ -60,7 +60,7 @@ def real_repository(db, connection_id, name):
     twice = sum(1 for times in here.values() if times > 1)
     sentence = f"{name}: {pages} pages, {sum(here.values())} signals, {twice} twice"
     if not pages:
-        error = db.execute("SELECT kind, error ->> 'message' FROM sync.sync_executions WHERE status = 'failed'"
-                           " ORDER BY finished_at DESC LIMIT 1").fetchone()
+        error = db.execute("SELECT kind, error ->> 'message' FROM sync.sync_executions"
+                           " WHERE status = 'failed' ORDER BY finished_at DESC LIMIT 1").fetchone()
         sentence += f"; last error: {error[0]}: {error[1]}" if error else "; nothing was tried"
     return pages > 0 and not twice, sentence

@@ -27,7 +27,8 @@ DATABASE = "demo"
 
 class Database:
     def __init__(self, socket_dir, port, name):
-        self.connection = psycopg.connect(host=socket_dir, port=port, dbname=name, user="postgres", autocommit=True)
+        self.connection = psycopg.connect(host=socket_dir, port=port, dbname=name, user="postgres",
+                                          autocommit=True)
 
     def execute(self, query, args=None):
         return self.connection.execute(query, args)
@@ -42,7 +43,8 @@ class Api:
     def __init__(self, folder, work, config):
         file = work / "api.json"
         file.write_text(json.dumps(config))
-        command = [sys.executable, str(folder / "demo_api.py"), "--port", "0", "--config", str(file), "--exit-with-parent"]
+        command = [sys.executable, str(folder / "demo_api.py"), "--port", "0", "--config", str(file),
+                   "--exit-with-parent"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True,
                                         stderr=open(work / "api.log", "wb"))
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
@@ -79,7 +81,8 @@ class Demo:
         flags = ["--drain-seconds", "10"]
         if options.source == "demo":
             environment["DEMO_TOKEN"] = secrets.token_hex(16)
-            self.api = Api(pathlib.Path(options.demo_api), self.work, scenario.api_config(environment["DEMO_TOKEN"]))
+            config = scenario.api_config(environment["DEMO_TOKEN"])
+            self.api = Api(pathlib.Path(options.demo_api), self.work, config)
             self.processes.append(self.api.process)
             self.connections = scenario.set_up_demo(self.db, self.api.url)
             flags += ["--allow-secret-env", "DEMO_TOKEN@127.0.0.1", "--allow-private-addresses", "loopback"]
@@ -91,8 +94,9 @@ class Demo:
         url = environment.get("GITHUB_API_URL", "")
         token = bool(environment.get("GITHUB_TOKEN"))
         self.connections = scenario.set_up_github(self.db, self.options.repo, url, token)
-        flags = ["--allow-secret-env", f"GITHUB_TOKEN@{scenario.host_of(url or 'https://api.github.com')}"] if token else []
-        if url and scenario.host_of(url) in ("127.0.0.1", "localhost"):
+        host = scenario.host_of(url or "https://api.github.com")
+        flags = ["--allow-secret-env", f"GITHUB_TOKEN@{host}"] if token else []
+        if host in ("127.0.0.1", "localhost"):
             flags += ["--allow-private-addresses", "loopback"]
         return flags
 
@@ -101,19 +105,24 @@ class Demo:
         url = f"host={options.socket_dir} port={options.port} dbname={DATABASE} user=demo_executor"
         command = [options.executor, "--database-url", url, "--name", "demo", *flags]
         self.executor = subprocess.Popen(command, env=environment, start_new_session=True,
-                                         stdout=subprocess.DEVNULL, stderr=open(self.work / "executor.log", "wb"))
+                                         stdout=subprocess.DEVNULL,
+                                         stderr=open(self.work / "executor.log", "wb"))
         self.processes.append(self.executor)
 
     def psql(self):
-        return f"psql 'host={self.options.socket_dir} port={self.options.port} user=postgres dbname={DATABASE}'"
+        options = self.options
+        return f"psql 'host={options.socket_dir} port={options.port} user=postgres dbname={DATABASE}'"
 
     def introduce(self):
-        what = (f"{len(self.connections)} connections of {len({c.tenant for c in self.connections.values()})} tenants"
-                if self.api else f"https://github.com/{self.options.repo}")
-        self.display.say(f"Syncing {what} for {self.options.seconds:.0f} s; Ctrl-C ends it earlier. While it runs, look inside:")
+        tenants = {entry.tenant for entry in self.connections.values()}
+        what = (f"{len(self.connections)} connections of {len(tenants)} tenants"
+                if self.api else f"the issues of {self.options.repo}")
+        self.display.say(f"Syncing {what} for {self.options.seconds:.0f} s; Ctrl-C ends it earlier."
+                         " While it runs, look inside:")
         self.display.say(f"    {self.psql()}")
         self.display.say("    SELECT * FROM sync.connection_status;   SELECT * FROM sync.queue;")
-        self.display.say(f"    SELECT * FROM sync.explain({min(self.connections)});   SELECT sync.metrics_text();\n")
+        self.display.say(f"    SELECT * FROM sync.explain({min(self.connections)});"
+                         "   SELECT sync.metrics_text();\n")
 
     def served(self):
         return self.api.control("served")["items"] if self.api else None
@@ -122,7 +131,7 @@ class Demo:
         return next((number, entry.repo) for number, entry in self.connections.items() if entry.role == role)
 
     def run(self):
-        """Shows what happens until the time is over; now and then something outside asks for a run at once."""
+        """Shows what happens until the time is over; now and then somebody asks for a run at once."""
         end = time.monotonic() + self.options.seconds
         next_trigger = time.monotonic() + 10
         steady = [number for number, entry in self.connections.items() if entry.role == "steady"]
@@ -135,13 +144,14 @@ class Demo:
                 turn += 1
             served = self.served()
             left = max(0, round(end - time.monotonic()))
-            self.display.refresh(self.db, None if served is None else len(served), f"{left} s left, {self.psql()}")
+            count = None if served is None else len(served)
+            self.display.refresh(self.db, count, f"{left} s left, {self.psql()}")
             time.sleep(REFRESH_SECONDS)
 
     def settle(self):
         """Nothing new at the API; one last run of everybody that can; then the executor drains and stops."""
         if self.api:
-            self.display.say("stopping: no new items, one last run of each connection, then the executor drains")
+            self.display.say("stopping: no new items, a last run of each, then the executor drains")
             for entry in self.connections.values():
                 self.api.control("repo", repo=entry.repo, growth=None)
             able = [number for number, entry in self.connections.items() if entry.role != "failing"]
@@ -150,7 +160,7 @@ class Demo:
             next_trigger = time.monotonic()
             while (open_runs := self.unsettled(able, since)) and time.monotonic() < deadline:
                 self.check_processes()
-                # More than once: a trigger that meets a waiting page of a run asks for nothing more than that page.
+                # More than once: a trigger that meets a waiting page of a run asks for that page only.
                 if time.monotonic() >= next_trigger:
                     next_trigger += 3
                     for number in open_runs:

@@ -4,7 +4,8 @@ import shutil
 import sys
 import time
 
-COLUMNS = [("TENANT", 10), ("CONNECTION", 20), ("STATE", 34), ("NEXT (UTC)", 10), ("RUNS", 5), ("FAILED", 7), ("SIGNALS", 8)]
+COLUMNS = [("TENANT", 10), ("CONNECTION", 20), ("STATE", 34), ("NEXT (UTC)", 10), ("RUNS", 5), ("FAILED", 7),
+           ("SIGNALS", 8)]
 PLAIN_TABLE_SECONDS = 10
 
 ROWS_QUERY = """
@@ -18,7 +19,8 @@ ROWS_QUERY = """
     LEFT JOIN (SELECT connection_id, count(*) FILTER (WHERE status = 'succeeded' AND NOT has_more) AS runs,
                       count(*) FILTER (WHERE status = 'failed') AS failed
                FROM sync.sync_executions GROUP BY 1) e ON e.connection_id = s.connection_id
-    LEFT JOIN (SELECT connection_id, count(*) AS signals FROM sync.signals GROUP BY 1) g ON g.connection_id = s.connection_id
+    LEFT JOIN (SELECT connection_id, count(*) AS signals FROM sync.signals GROUP BY 1) g
+        ON g.connection_id = s.connection_id
     ORDER BY s.tenant_id, s.external_id
 """
 
@@ -80,11 +82,14 @@ class Display:
         for row in rows:
             cells = [row["tenant_id"], row["external_id"], state(row), row["next_run"] or "-",
                      row["runs"], row["failed"], row["signals"]]
-            lines.append("  ".join(str(cell)[:width].ljust(width) for cell, (_, width) in zip(cells, COLUMNS)))
+            lines.append("  ".join(str(cell)[:width].ljust(width)
+                                   for cell, (_, width) in zip(cells, COLUMNS)))
         jobs = dict(db.execute(JOBS_QUERY).fetchall())
-        counted = ", ".join(f"{jobs.get(name, 0)} {name}" for name in ("queued", "running", "succeeded", "failed"))
+        counted = ", ".join(f"{jobs.get(name, 0)} {name}"
+                            for name in ("queued", "running", "succeeded", "failed"))
         landed = sum(row["signals"] for row in rows)
-        lines.append(f"jobs: {counted}    signals landed: {landed}" + (f" of {served} served" if served is not None else ""))
+        total = "" if served is None else f" of {served} served"
+        lines.append(f"jobs: {counted}    signals landed: {landed}{total}")
         if footer:
             lines.append(footer)
         return lines
@@ -92,8 +97,8 @@ class Display:
     def event_lines(self, db):
         """One line per attempt that ended since the last look."""
         lines = []
-        for number, at, name, status, kind, page, more, new, known, message, wait in db.execute(EVENTS_QUERY, [self.last_event]):
-            self.last_event = number
+        for row in db.execute(EVENTS_QUERY, [self.last_event]):
+            self.last_event, at, name, status, kind, page, more, new, known, message, wait = row
             if status == "succeeded":
                 text = f"page {page}: {new} new, {known} known" + (", more to come" if more else ", done")
             else:

@@ -27,7 +27,8 @@ TENANTS = [
     Tenant("acme", "acme/anvils", {"items": 12, "growth": {"every_seconds": 7}}, last_run_seconds_ago=45),
     Tenant("globex", "globex/reactor", {"items": 75, "growth": GROWING}),
     Tenant("globex", "globex/weather", {"items": 0, "growth": {"every_seconds": 2}}),
-    Tenant("hooli", "hooli/nucleus", {"items": 40, "behaviour": {"kind": "status", "status": 503}}, "failing"),
+    Tenant("hooli", "hooli/nucleus", {"items": 40, "behaviour": {"kind": "status", "status": 503}},
+           "failing"),
     Tenant("initech", "initech/reports", {"items": 33}, last_run_seconds_ago=30),
     Tenant("stark", "stark/suits", {"items": 120, "behaviour": {"kind": "slow", "seconds": 0.4}}),
     Tenant("umbrella", "umbrella/vaccines", {"items": 140, "rate_limit": RATE_LIMIT}, "rate limited"),
@@ -57,12 +58,12 @@ def set_up_demo(db, api_url):
 
 
 def add_connection(db, entry):
-    finished = f"now() - interval '{entry.last_run_seconds_ago} seconds'" if entry.last_run_seconds_ago else "NULL"
     row = db.execute(
         "INSERT INTO sync.connections (tenant_id, provider_slug, external_id, config, metadata,"
-        f" last_incremental_finished_at) VALUES (%s, 'github', %s, %s, %s, {finished}) RETURNING id",
+        " last_incremental_finished_at) VALUES (%s, 'github', %s, %s, %s,"
+        " now() - make_interval(secs => nullif(%s, 0))) RETURNING id",
         [entry.tenant, entry.repo, json.dumps({"repo": entry.repo}),
-         json.dumps({"sync": {"interval_seconds": INTERVAL_SECONDS}})]).fetchone()
+         json.dumps({"sync": {"interval_seconds": INTERVAL_SECONDS}}), entry.last_run_seconds_ago]).fetchone()
     return row[0]
 
 
