@@ -89,6 +89,15 @@ SELECT sync.trigger(1, 'full', 10, '2026-03-01 10:00 UTC') > :job AS another;
 INSERT INTO sync.sync_jobs (id, connection_id, job_type) VALUES (:job, 1, 'incremental');
 \echo :SQLSTATE
 
+-- What has landed belongs to its tenant; an id is free again when all that it had is gone.
+SELECT sync.complete_job(job_id, claim_token, '[{"kind": "k"}]', as_of => '2026-03-01 10:02 UTC') FROM sync.claim_jobs('e', 1, '2026-03-01 10:02 UTC');
+UPDATE sync.connections SET tenant_id = 'U' WHERE id = 1;
+\echo :SQLSTATE
+INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, received_at) SELECT 'T', 'github', 1, '2026-03-01 10:02 UTC' FROM generate_series(1, 20000);
+DELETE FROM sync.connections WHERE id = 1;
+INSERT INTO sync.connections (id, tenant_id, provider_slug) VALUES (1, 'T', 'github');
+\echo :SQLSTATE
+
 -- Waiting
 CALL sync.wait_for_work(0);
 \echo :SQLSTATE

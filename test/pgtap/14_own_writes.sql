@@ -1,6 +1,6 @@
 -- What an application writes to the tables itself works as well as the functions do.
 \ir include/setup.psql
-SELECT plan(60);
+SELECT plan(62);
 SELECT fix_jitter();
 
 -- The least that each table takes.
@@ -151,19 +151,20 @@ SELECT results_eq($$SELECT provider_slug FROM sync.claim_jobs('executor', 1, at(
 
 DELETE FROM sync.connections;
 
--- What a connection brought before it moved is still its own: keys seen then are not stored again, deleting takes it along.
-SELECT connection('moved', NULL, at('10:00'));
-SELECT job('moved'), claim(at('11:20')), complete('moved', at('11:20'), '[{"dedupe_key": "seen"}]');
-UPDATE sync.connections SET tenant_id = 'V' WHERE id = conn('moved');
-SELECT job('moved'), claim(at('11:21')), complete('moved', at('11:21'), '[{"dedupe_key": "seen"}, {"dedupe_key": "new"}]');
-SELECT is((SELECT count(*) FROM sync.signals WHERE connection_id = conn('moved') AND dedupe_key = 'seen'), 1::bigint,
-    'a key seen before a connection moved to another tenant is not stored again');
-SELECT housekeep(at('11:22'));
-CREATE TEMP TABLE moved AS SELECT conn('moved') AS id;
-DELETE FROM sync.connections WHERE id = (SELECT id FROM moved);
-SELECT housekeep(at('11:23'));
-SELECT is((SELECT count(*) FROM sync.signals WHERE connection_id = (SELECT id FROM moved)), 0::bigint, 'deleting a connection that moved takes all its signals along');
-SELECT is((SELECT count(*) FROM sync.sync_executions WHERE connection_id = (SELECT id FROM moved)), 0::bigint, 'and all its history');
+-- What a connection has brought belongs to its tenant: from then on it does not move, so that no key is stored twice and
+-- deleting it leaves nothing behind.
+SELECT connection('stays', NULL, at('10:00'));
+SELECT job('stays'), claim(at('11:20')), complete('stays', at('11:20'), '[{"dedupe_key": "seen"}]');
+CREATE TEMP TABLE stays AS SELECT conn('stays') AS id, state_of('stays') AS state;
+SELECT throws_ok($$UPDATE sync.connections SET tenant_id = 'V' WHERE id = conn('stays')$$, '55000',
+    format('connection %s has signals or history of tenant T', id), 'a connection with history does not move to another tenant') FROM stays;
+SELECT is(state_of('stays'), (SELECT state FROM stays), 'the refusal changed nothing');
+DELETE FROM sync.signals WHERE connection_id = conn('stays');
+SELECT throws_ok($$UPDATE sync.connections SET tenant_id = 'V' WHERE id = conn('stays')$$, '55000', NULL, 'nor with history alone');
+SELECT lives_ok($$UPDATE sync.connections SET provider_slug = 'github', name = 'renamed', external_id = 'moved on' WHERE id = conn('stays')$$, 'anything else of it may change');
+DELETE FROM sync.connections WHERE id = (SELECT id FROM stays);
+SELECT is((SELECT count(*) FROM sync.signals WHERE connection_id = (SELECT id FROM stays)) + (SELECT count(*) FROM sync.sync_executions WHERE connection_id = (SELECT id FROM stays)), 0::bigint,
+    'deleting it takes all its signals and history along');
 
 -- A connection that is written again under the id of a deleted one, whose large history is still being removed, keeps what it brings.
 SELECT connection('again', NULL, at('10:00'));

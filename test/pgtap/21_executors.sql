@@ -1,6 +1,6 @@
 -- Executors: registration and incarnations, heartbeats, leases, releasing.
 \ir include/setup.psql
-SELECT plan(62);
+SELECT plan(64);
 SELECT fix_jitter();
 -- No jitter of the backoff either: retry_after is then known to the second.
 SET LOCAL sync_engine.backoff_jitter_factor = 0;
@@ -67,6 +67,13 @@ SELECT is(beat(NULL, at('11:01:15')), NULL, 'no list');
 SELECT is((SELECT status FROM job_of('beat 1')), 'queued', 'a list without it, longer than the lease after the claim: lost');
 SELECT is((SELECT array_agg(instruction) FROM sync.heartbeat('nobody', ARRAY[1, 2]::bigint[], at('11:01'))), '{cancel,cancel}', 'an unknown executor is told to drop everything');
 SELECT is((SELECT count(*) FROM sync.executors WHERE name = 'nobody'), 0::bigint, 'and is not registered by that');
+-- The row of its name was lost: a heartbeat brings it back, so that what it runs is not taken for lost.
+SELECT connection('rowless', NULL, at('09:00'));
+SELECT job('rowless'), claim(at('11:01:16'), 1, 'rowless executor');
+DELETE FROM sync.executors WHERE name = 'rowless executor';
+SELECT is_empty($$SELECT * FROM sync.heartbeat('rowless executor', ARRAY[(job_of('rowless')).id], at('11:02'))$$, 'a heartbeat by a name without a row: its job runs on');
+SELECT sync.tick(at('11:02:20'));
+SELECT is((job_of('rowless')).status, 'running', 'and its lease is renewed');
 SELECT beat('{}', at('11:00:05'));
 SELECT is((SELECT heartbeat_at FROM sync.executors WHERE name = 'beating'), at('11:01:15'), 'a heartbeat of an earlier time does not take the later one back');
 DELETE FROM sync.connections;

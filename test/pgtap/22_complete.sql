@@ -1,6 +1,6 @@
 -- Completing a job: signals, deduplication, cursors, follow-up pages, history, next run.
 \ir include/setup.psql
-SELECT plan(61);
+SELECT plan(63);
 SELECT fix_jitter();
 
 CREATE FUNCTION run(external text, as_of timestamptz, signals jsonb DEFAULT '[]', next_cursor jsonb DEFAULT NULL, has_more boolean DEFAULT false,
@@ -143,6 +143,10 @@ SELECT job('clock'), claim(at('11:10'));
 SELECT is(complete('clock', at('11:05'), '[{}]'), true, 'completed at a time before its claim');
 SELECT row_eq($$SELECT j.status, j.finished_at, e.duration_ms >= 0 FROM job_of('clock') j, last_execution('clock') e$$, ROW('succeeded'::text, at('11:05'), true),
     'completed at a time before its claim: it took no less than nothing');
+SELECT job('clock'), claim(at('11:10')), fail('clock', at('11:05'));
+SELECT ok((last_execution('clock')).duration_ms >= 0, 'nor did a failed attempt');
+SELECT claim(at('11:20')), sync.cancel_job((job_of('clock')).id, as_of => at('11:05'));
+SELECT row_eq($$SELECT e.status, e.duration_ms >= 0 FROM last_execution('clock') e$$, ROW('cancelled'::text, true), 'nor a cancelled one');
 
 -- Results of many jobs at once
 SELECT connection('batch ' || n, NULL, at('09:00')) FROM generate_series(1, 6) n;

@@ -64,7 +64,7 @@ SELECT matches(told('c', 'job', at('10:16')), 'waiting: full job \d+ is queued u
 SELECT sync.trigger(conn('c'), as_of => at('10:16'));
 SELECT matches(told('c', 'job', at('10:16')), 'info: .*one more run', 'explain: a job that was triggered while it ran');
 SELECT fail('c', at('10:17'), 'rate_limited', 100);
-SELECT matches(told('c', 'job', at('10:17')), 'waiting: incremental job \d+ failed 1 times \(last: rate_limited: boom\) and is tried again at 2026-03-01T10:1\d', 'explain: a job in backoff');
+SELECT matches(told('c', 'job', at('10:17')), 'waiting: incremental job \d+ failed in attempt 1 \(rate_limited: boom\) and is tried again at 2026-03-01T10:1\d', 'explain: a job in backoff');
 SELECT matches(told('c', 'last attempt', at('10:17')), '^failed: job \d+, incremental, ended 2026-03-01T10:17:00Z: rate_limited: boom$', 'explain: the last attempt, failed');
 SELECT claim(at('10:40')), complete('c', at('10:41'), '[{"kind": "k"}, {"dedupe_key": "1"}, {"dedupe_key": "1"}]');
 SELECT matches(told('c', 'last attempt', at('10:41')), '^succeeded: .*3 signals, 2 of them new$', 'explain: the last attempt, succeeded');
