@@ -278,12 +278,16 @@ run_suite() {
     printf '%-20s %d passed, %d failed   (%ds)\n' "$suite" $counts $((SECONDS - from))
 }
 
+# What a failure looks like in any of the logs.
+signs='^ *not ok|^# *(Failed|got:|have:|want:|expected:|at )|^#   [a-z]+/|FAILED|ERROR:|Error:| error:|^E  '
+signs+='|Dubious|Non-zero|Parse errors|died|exited with'
+
 report_failures() {
     local suite=$1
     mkdir -p "$kept"
     cp "$work/$suite.log" "$kept/"
     echo "---- $suite: from build/test-logs/$suite.log"
-    grep -nE '^ *(not ok|#  )|FAILED|ERROR|Error:|error:|failed' "$work/$suite.log" | head -n "${LOG_LINES:-80}" || true
+    grep -nE "$signs" "$work/$suite.log" | head -n "${LOG_LINES:-80}" || true
     echo "---- and its end"
     tail -n 25 "$work/$suite.log"
 }
@@ -298,7 +302,8 @@ build_all
 step copy copy_tree
 
 for suite in $suites; do
-    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
+    # One more than there are processors: the long suites mostly wait.
+    while [ "$(jobs -rp | wc -l)" -gt "$jobs" ]; do
         wait -n || true
     done
     run_suite "$suite" &
