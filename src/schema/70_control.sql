@@ -281,7 +281,7 @@ END
 $$;
 COMMENT ON FUNCTION sync.adopt_database() IS 'Lets the engine work in a database that was restored, cloned or made from a template';
 
-CREATE FUNCTION sync._housekeeping(as_of timestamptz DEFAULT now()) RETURNS boolean
+CREATE FUNCTION sync._housekeeping(as_of timestamptz) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
@@ -339,3 +339,10 @@ END
 $$;
 COMMENT ON FUNCTION sync._housekeeping(timestamptz) IS
     'Internal: makes dated tables ahead, drops those past their retention, removes what deleted connections left: a step a call, to be called, a transaction each, until it returns false';
+
+-- What drivers call: with a time of their own choice they could have history dropped before its retention is over.
+CREATE FUNCTION sync._housekeeping() RETURNS boolean
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT sync._housekeeping(now()) $$;
+COMMENT ON FUNCTION sync._housekeeping() IS 'Internal: _housekeeping at the current time, for whoever drives the ticks';

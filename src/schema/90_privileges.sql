@@ -35,7 +35,7 @@ GRANT EXECUTE ON FUNCTION
     sync.fail_job(bigint, uuid, jsonb, text, numeric, timestamptz),
     sync.tick(timestamptz),
     sync.tick_batch(int, timestamptz),
-    sync._housekeeping(timestamptz),
+    sync._housekeeping(),
     sync._is_quiet(),
     sync._preloaded()
 TO sync_executor;

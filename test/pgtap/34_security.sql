@@ -1,6 +1,6 @@
 -- Who may do what: roles, PUBLIC, search_path, comments, and what each role sees.
 \ir include/setup.psql
-SELECT plan(108);
+SELECT plan(109);
 SELECT fix_jitter();
 
 -- Nothing is PUBLIC's.
@@ -84,11 +84,11 @@ FROM unnest(ARRAY[$$SELECT sync.register_executor('x')$$, $$SELECT * FROM sync.t
                   $$DO 'DECLARE j record; BEGIN SELECT * INTO j FROM sync.claim_jobs(''x'', 1, ''2026-03-01 10:30 UTC''); IF NOT sync.complete_job(j.job_id, j.claim_token, ''[{}]'', ''1'', as_of => ''2026-03-01 10:31 UTC'')
                     THEN RAISE EXCEPTION ''not completed''; END IF; END'$$, $$SELECT * FROM sync.heartbeat('x', '{}')$$, 'SELECT sync.next_claim_at()', $$SELECT sync.release_jobs('x', '{}', '{}')$$,
                   $$SELECT * FROM sync.complete_jobs('[]')$$, $$SELECT sync.fail_job(1, gen_random_uuid(), '{}')$$, $$SELECT sync.add_signals(1, gen_random_uuid(), '[]')$$,
-                  $$SELECT sync._housekeeping('2026-03-01 10:30 UTC')$$]) s;
+                  'SELECT sync._housekeeping()']) s;
 SELECT is((SELECT count(*) FROM sync.signals), 1::bigint, 'sync_executor landed a signal');
 SELECT is(as_role('sync_executor', s), '42501', 'sync_executor may not: ' || s)
 FROM unnest(ARRAY['SELECT * FROM sync.connections', 'SELECT config FROM sync.providers', 'SELECT * FROM sync.sync_jobs', 'SELECT * FROM sync.signals', 'UPDATE sync.sync_jobs SET priority = 1', 'DELETE FROM sync.signals',
-                  $$SELECT sync.pause_provider('github')$$, 'SELECT sync.trigger(1)', $$SELECT sync.set_cursor(1, '1')$$, 'SELECT sync.adopt_database()', 'SELECT * FROM sync.connection_status', 'SELECT sync._metrics_reset()']) s;
+                  $$SELECT sync.pause_provider('github')$$, 'SELECT sync.trigger(1)', $$SELECT sync.set_cursor(1, '1')$$, 'SELECT sync.adopt_database()', 'SELECT * FROM sync.connection_status', 'SELECT sync._metrics_reset()', $$SELECT sync._housekeeping('2126-03-01')$$]) s;
 SELECT is(as_role('sync_admin', s), 'done', 'sync_admin may: ' || s)
 FROM unnest(ARRAY[$$INSERT INTO sync.providers (slug) VALUES ('mine')$$, $$INSERT INTO sync.connections (tenant_id, provider_slug, external_id, created_at) VALUES ('A', 'mine', 'mine', '2026-02-01 UTC')$$,
                   $$INSERT INTO sync.sync_jobs (connection_id, job_type) SELECT id, 'full' FROM sync.connections WHERE external_id = 'mine'$$, $$UPDATE sync.sync_jobs SET priority = 5 WHERE job_type = 'full'$$,
