@@ -49,7 +49,9 @@ std::variant<std::optional<std::string>, Failure> resolve_text(const ConfigText&
     if (rendered.missing.empty()) {
         return std::optional(std::move(rendered.text));
     }
-    if (rendered.absent) {
+    // A cursor or an input may be missing; a listing without a configured filter would be one of other
+    // things.
+    if (rendered.absent && !rendered.missing.starts_with("config.")) {
         return std::optional<std::string>();
     }
     return permanent_failure("bad_config", "{{" + rendered.missing + "}} " + rendered.problem);
@@ -104,6 +106,12 @@ std::vector<std::string> sent_secrets(const HttpConfig& config, const HttpReques
         }
     }
     add_sent_header(request.headers, "Authorization", found);
+    // Some services take the key as the user name of basic authentication.
+    const auto sent = header(request.headers, "Authorization");
+    if (config.auth.username.is_secret() && sent && sent->starts_with(kBasic)) {
+        const std::string pair = base64_decoded(sent->substr(kBasic.size()));
+        found.push_back(pair.substr(0, pair.find(':')));
+    }
     if (config.auth.type == AuthConfig::Type::api_key && !config.auth.in_query) {
         add_sent_header(request.headers, config.auth.name, found);
     }

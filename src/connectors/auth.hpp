@@ -11,8 +11,9 @@
 
 namespace sync_engine {
 
-// The text of a configured value for a request to `host`. Nothing when a template refers to a value that is
-// missing. A secret that does not resolve is a permanent failure that names the reference only.
+// The text of a configured value for a request to `host`. Nothing when a template refers to a member of the
+// cursor or the input that is missing; of the configuration that is a failure. A secret that does not resolve
+// is a permanent failure that names the reference only.
 std::variant<std::optional<std::string>, Failure> resolve_text(const ConfigText& value,
                                                                const TemplateScope& scope,
                                                                SecretResolver& secrets,

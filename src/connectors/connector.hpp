@@ -1,5 +1,5 @@
-// What the executor asks of a connector: one page of one job is one HTTP request. A connector does no I/O and knows no
-// clock; it says what to send and reads what came.
+// What the executor asks of a connector: one page of one job is one HTTP request. A connector does no I/O and
+// knows no clock; it says what to send and reads what came.
 #pragma once
 
 #include <cstddef>
@@ -57,13 +57,15 @@ struct HttpRequest {
     long timeout_ms = 60'000;
     long connect_timeout_ms = 10'000;
     std::size_t max_body_bytes = 32U << 20U;
+    TimestampUs prepared_at = 0;  // the time that prepare was given
 };
 
 struct HttpResponse {
     long status = 0;
     Headers headers;  // names as received
     std::string body;
-    std::string error_code;  // empty: a reply came. Else timeout, connect, blocked_address, body_too_large, tls, other
+    std::string error_code;  // empty: a reply came. Else timeout, connect, blocked_address, body_too_large,
+                             // tls, other
     std::string error_message;
 };
 

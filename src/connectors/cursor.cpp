@@ -48,6 +48,9 @@ void add_text(std::string& json, std::string_view name, std::string_view text) {
     }
 }
 
+constexpr std::array<std::string_view, 6> kMembers = {"watermark", "max",     "page",
+                                                      "etag",      "etag_of", "restarted"};
+
 std::optional<PagePosition> read_page(const rapidjson::Value& cursor) {
     const rapidjson::Value* page = member(cursor, "page");
     if (page == nullptr || !page->IsObject()) {
@@ -196,6 +199,11 @@ std::optional<SyncCursor> read_cursor(std::string_view json) {
     cursor.etag_of = text_at(document, "etag_of");
     const rapidjson::Value* restarted = member(document, "restarted");
     cursor.restarted = restarted != nullptr && restarted->IsTrue();
+    for (const auto& m : document.GetObject()) {
+        if (std::ranges::find(kMembers, string_view_of(m.name)) == kMembers.end()) {
+            cursor.others.emplace_back(string_view_of(m.name), json_of(m.value));
+        }
+    }
     return cursor;
 }
 
@@ -215,6 +223,11 @@ std::string write_cursor(const SyncCursor& cursor) {
     if (cursor.restarted) {
         add(json, "restarted", "true");
     }
+    for (const auto& [name, value] : cursor.others) {
+        std::string quoted;
+        append_json_text(quoted, name);
+        add(json, std::string_view(quoted).substr(1, quoted.size() - 2), value);
+    }
     return json + "}";
 }
 
@@ -233,7 +246,7 @@ std::string mark_of(const rapidjson::Value& record, const JsonPointer& pointer) 
 }
 
 std::string lagged_mark(const std::string& mark, const CursorConfig& config, TimestampUs started) {
-    if (mark.empty() || config.lag_seconds == 0) {
+    if (mark.empty()) {
         return mark;
     }
     const TimestampUs limit = add_seconds(started, -config.lag_seconds);

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <rapidjson/document.h>
 
@@ -30,6 +32,8 @@ struct SyncCursor {
     std::string etag;
     std::string etag_of;     // which URL it belongs to: see url_mark
     bool restarted = false;  // the position was refused by the server and given up once
+    // Other members, set by hand for {{cursor.name}}: name and JSON text. They are kept as they are.
+    std::vector<std::pair<std::string, std::string>> others;
 };
 
 // Reads a job's cursor. A string or a number that was set by hand is a watermark. Nothing when it is
@@ -45,7 +49,8 @@ std::string later_mark(const std::string& a, const std::string& b);
 // The mark of a record: a string or a number, as JSON text; else "".
 std::string mark_of(const rapidjson::Value& record, const JsonPointer& pointer);
 
-// `mark`, but not after `started` less the lag, so that rows that became visible late are fetched again.
+// `mark`, but where it is a time, not after `started` less the lag: rows that became visible late are fetched
+// again, and a row dated in the future hides none that come after it.
 std::string lagged_mark(const std::string& mark, const CursorConfig& config, TimestampUs started);
 
 // A short mark for "the same URL".

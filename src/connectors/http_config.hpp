@@ -60,7 +60,7 @@ struct PagingConfig {
     long size = 0;           // records of a full page; 0: not known
     long start = 1;
     long max_pages = 0;  // of one run; 0: no limit of its own
-    bool stop_on_short_page = true;
+    bool stop_on_short_page = false;
     bool stop_on_empty_page = true;
     long resume_within_seconds = 86'400;
 };

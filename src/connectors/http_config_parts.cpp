@@ -227,7 +227,11 @@ PagingConfig read_paging(const ConfigSection& section) {
         paging.type == PagingConfig::Type::page_number || paging.type == PagingConfig::Type::offset;
     // A server that names the next page may well send an empty one before it.
     paging.stop_on_empty_page = section.flag("stop_on_empty_page").value_or(counted);
-    paging.stop_on_short_page = section.flag("stop_on_short_page").value_or(counted);
+    // Nor does a short page end anything by itself: a server may send fewer than `size` asks for.
+    paging.stop_on_short_page = section.flag("stop_on_short_page").value_or(false);
+    if (paging.stop_on_short_page) {
+        section.require("size");
+    }
     read_paging_type(section, paging);
     return paging;
 }

@@ -43,7 +43,8 @@ Outcome HttpConnector::interpret(const Job& job, const HttpRequest& request, con
     if (auto failure = config_failure(config, errors)) {
         return *std::move(failure);
     }
-    auto cursor = current_cursor(job, config, now);
+    // As it was when the request was made: a position may grow too old while the reply is under way.
+    auto cursor = current_cursor(job, config, request.prepared_at);
     if (auto* failure = std::get_if<Failure>(&cursor)) {
         return std::move(*failure);
     }

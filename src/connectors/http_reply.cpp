@@ -65,6 +65,7 @@ Page restarted_page(Reading& reading) {
     reading.stats.add("restarted", "true");
     SyncCursor cursor;
     cursor.watermark_json = reading.cursor.watermark_json;
+    cursor.others = reading.cursor.others;
     cursor.restarted = true;
     return {{}, write_cursor(cursor), true, reading.stats.json()};
 }
@@ -144,10 +145,15 @@ SyncCursor next_cursor(const Reading& reading, const NextPage& next, const std::
                        TimestampUs started, std::size_t records) {
     SyncCursor cursor;
     cursor.watermark_json = reading.cursor.watermark_json;
+    cursor.others = reading.cursor.others;
     if (next.position) {
         cursor.max_json = max;
         cursor.page = next.position;
         cursor.restarted = reading.cursor.restarted;
+        return cursor;
+    }
+    // A full page that leads to itself is a broken pager: what lies behind it has not been seen.
+    if (next.stopped.starts_with("repeated") && records > 0) {
         return cursor;
     }
     if (reading.config.cursor.type == CursorConfig::Type::max_of) {
@@ -198,7 +204,7 @@ Outcome read_page(Reading& reading) {
     }
     auto& mapped = std::get<MappedRecords>(mapping);
     PagePosition position = reading.cursor.page.value_or(PagePosition());
-    position.started = reading.cursor.page ? position.started : reading.now;
+    position.started = reading.cursor.page ? position.started : reading.request.prepared_at;
     position.written = reading.now;
     const std::string url = without_parameters(reading.request.url, secret_parameters(reading.config));
     auto found =

@@ -222,6 +222,7 @@ std::variant<HttpRequest, Failure> build_request(const Job& job, const HttpConfi
     Documents documents;
     fill_documents(job, config, cursor, now, documents);
     HttpRequest request;
+    request.prepared_at = now;
     request.timeout_ms = config.timeout_ms;
     request.connect_timeout_ms = config.connect_timeout_ms;
     request.max_body_bytes = config.max_body_bytes;

@@ -7,12 +7,13 @@
 namespace sync_engine {
 namespace {
 
-// Ascending order with an inclusive `since`: what changes while a run pages comes at its end, and the rows of
-// the boundary come again, to be dropped by their key.
+// The newest first: what changes while a run pages moves to the front, so that rows only shift to later pages
+// and come twice at worst; in ascending order they would shift to pages already read and be lost. `since` is
+// inclusive.
 constexpr std::string_view kGithubIssues = R"({
   "base_url": "https://api.github.com",
   "path": "/repos/{{config.owner}}/{{config.repo}}/issues",
-  "query": {"state": "all", "sort": "updated", "direction": "asc", "per_page": 100,
+  "query": {"state": "all", "sort": "updated", "direction": "desc", "per_page": 100,
             "since": "{{cursor.watermark}}"},
   "headers": {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
   "records": "",

@@ -59,7 +59,7 @@ CursorConfig lag(long seconds, TimeFormat format = TimeFormat::iso) {
 
 TEST(LaggedMark, IsCappedAtTheRunsStartLessTheLag) {
     const TimestampUs started = kNow + 250'000;
-    EXPECT_EQ(lagged_mark(R"("2026-03-01T12:30:00Z")", lag(0), started), R"("2026-03-01T12:30:00Z")");
+    EXPECT_EQ(lagged_mark(R"("2026-03-01T12:30:00Z")", lag(0), started), R"("2026-03-01T12:00:00Z")");
     EXPECT_EQ(lagged_mark(R"("2026-03-01T11:59:58Z")", lag(60), started), R"("2026-03-01T11:59:00Z")");
     EXPECT_EQ(lagged_mark(R"("2026-03-01T11:58:00+00:00")", lag(60), started),
               R"("2026-03-01T11:58:00+00:00")");

@@ -254,9 +254,9 @@ TEST(HttpConfig, PresetIsOverriddenKeyByKey) {
         Bench(R"({"preset":"github-issues","repo":"a/b","query":{"since":null,"per_page":5,"labels":"bug"}})")
             .request()
             .url;
-    EXPECT_EQ(
-        url,
-        "https://api.github.com/repos/a/b/issues?state=all&sort=updated&direction=asc&per_page=5&labels=bug");
+    EXPECT_EQ(url,
+              "https://api.github.com/repos/a/b/"
+              "issues?state=all&sort=updated&direction=desc&per_page=5&labels=bug");
     EXPECT_EQ(Bench(R"({"preset":"rest","base_url":"https://a/v1/"})").request().url, "https://a/v1");
 }
 

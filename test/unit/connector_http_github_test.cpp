@@ -25,7 +25,7 @@ TEST(HttpGithub, FirstRequestAsksForEverything) {
     EXPECT_EQ(request.method, "GET");
     EXPECT_EQ(
         request.url,
-        "http://127.0.0.1:8080/repos/octo/hello/issues?state=all&sort=updated&direction=asc&per_page=100");
+        "http://127.0.0.1:8080/repos/octo/hello/issues?state=all&sort=updated&direction=desc&per_page=100");
     EXPECT_EQ(header_of(request, "Accept"), "application/vnd.github+json");
     EXPECT_EQ(header_of(request, "X-GitHub-Api-Version"), "2022-11-28");
     EXPECT_EQ(header_of(request, "Authorization"), "Bearer ghp_abcdef");

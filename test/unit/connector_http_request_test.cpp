@@ -112,7 +112,7 @@ TEST(HttpRequest, HeaderValuesCannotBreakTheLine) {
     const std::string text = message(bench.refused());
     EXPECT_EQ(text, "\"the value of the header Authorization holds a line break\"");
     EXPECT_TRUE(has(message(Bench(config(R"("headers":{"X":"a\nb"})")).refused()), "header X"));
-    EXPECT_EQ(header_of(Bench(config(R"("headers":{"X":"{{config.gone}}"})")).request(), "X"), "(none)");
+    EXPECT_EQ(header_of(Bench(config(R"("headers":{"X":"{{input.gone}}"})")).request(), "X"), "(none)");
 }
 
 TEST(HttpRequest, AddressThatIsTooLong) {

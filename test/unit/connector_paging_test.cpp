@@ -115,14 +115,15 @@ TEST(Paging, CursorParameter) {
 }
 
 TEST(Paging, PageNumber) {
-    Bench bench(config(R"({"type":"page_number","param":"p","start":0,"size_param":"n","size":2})"));
+    Bench bench(config(R"({"type":"page_number","param":"p","start":0,"size_param":"n","size":2,
+        "stop_on_short_page":true})"));
     EXPECT_EQ(bench.request().url, "https://api.example.com/items?p=0&n=2");
     EXPECT_TRUE(bench.land(kTwo).has_more);
     EXPECT_EQ(bench.request().url, "https://api.example.com/items?p=1&n=2");
     EXPECT_FALSE(bench.page(R"({"items":[{"id":3}]})").has_more);  // short
     EXPECT_FALSE(bench.page(kNone).has_more);
 
-    Bench patient(config(R"({"type":"page_number","param":"p","size":2,"stop_on_short_page":false})"));
+    Bench patient(config(R"({"type":"page_number","param":"p","size":2})"));
     EXPECT_TRUE(patient.land(R"({"items":[{"id":3}]})").has_more);
     EXPECT_EQ(patient.request().url, "https://api.example.com/items?p=2");
     EXPECT_FALSE(patient.page(kNone).has_more);
