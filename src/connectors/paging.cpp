@@ -87,8 +87,10 @@ std::variant<NextPage, Failure> next_page(const HttpConfig& config, const Fetche
     next.started = page.position.started;
     next.written = page.position.written;
     const bool counted = paging.type == Type::page_number || paging.type == Type::offset;
-    auto result = counted ? next_by_count(paging, page, std::move(next))
-                          : next_by_announcement(config, page, std::move(next));
+    const auto advance = [&] {
+        return counted ? next_by_count(paging, page, next) : next_by_announcement(config, page, next);
+    };
+    auto result = advance();
     auto* found = std::get_if<NextPage>(&result);
     if (found != nullptr && found->position && paging.max_pages > 0 &&
         found->position->count >= paging.max_pages) {

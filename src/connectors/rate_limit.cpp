@@ -192,7 +192,7 @@ std::optional<double> seconds_until(std::optional<double> reset, TimestampUs now
     return std::max(0.0, epoch - now_epoch);
 }
 
-bool from_headers(const Headers& headers, std::string prefix, TimestampUs now, RateLimit& limit) {
+bool from_headers(const Headers& headers, const std::string& prefix, TimestampUs now, RateLimit& limit) {
     const auto remaining = amount(header(headers, prefix + "-Remaining"));
     const auto reset = amount(header(headers, prefix + "-Reset"));
     if (!remaining && !reset) {

@@ -43,7 +43,9 @@ std::string kind_of(const MappingConfig& mapping, const rapidjson::Value& record
     }
     const rapidjson::Value* value = mapping.kind_pointer->find(record);
     std::string kind = value == nullptr ? std::string() : scalar_text(*value).value_or("");
-    kind = kind.empty() ? mapping.kind : std::move(kind);
+    if (kind.empty()) {
+        kind = mapping.kind;
+    }
     if (kind.empty()) {
         fault = "mapping.kind: " + mapping.kind_pointer->path() + " is missing and there is no default";
     }

@@ -15,8 +15,8 @@ prometheus::Family<prometheus::Counter>& counters(prometheus::Registry& registry
 }
 
 Histogram* histogram(prometheus::Registry& registry, const char* name, const char* help,
-                     Histogram::BucketBoundaries bounds) {
-    return &prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, std::move(bounds));
+                     const Histogram::BucketBoundaries& bounds) {
+    return &prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, bounds);
 }
 
 std::array<prometheus::Gauge*, 3> in_flight_gauges(prometheus::Registry& registry) {

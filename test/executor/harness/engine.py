@@ -103,7 +103,8 @@ class Engine:
         """Until nothing is queued or running."""
         wait_until(
             lambda: self.live() == 0,
-            lambda: f"{self.live()} jobs are still live: {self.db.rows('SELECT * FROM sync.queue LIMIT 5')}\n{self.tails()}",
+            lambda: f"{self.live()} jobs are still live: "
+            f"{self.db.rows('SELECT * FROM sync.queue LIMIT 5')}\n{self.tails()}",
             seconds,
         )
 
