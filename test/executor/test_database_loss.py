@@ -48,6 +48,7 @@ def test_the_network_is_gone_for_a_while(engine, proxy):
 
 
 def test_the_connection_is_cut_again_and_again(engine, proxy):
+    engine.db.configure(lease_seconds=5)  # a cut may lose the reply to a claim
     connections = busy(engine, connections=20, items=10)
     running = engine.executor("--concurrency", "5", url=engine.db.url(proxy.port)).ready()
     cuts = 0
