@@ -19,6 +19,9 @@ CREATE FUNCTION bare.fill(n int, due_groups int, first_due timestamptz) RETURNS 
     CROSS JOIN LATERAL (SELECT first_due + i % due_groups * interval '5 minutes' AS due) d
 $$;
 
+-- Writes every row anew, as it is.
+CREATE FUNCTION bare.rewrite() RETURNS void LANGUAGE sql AS $$ UPDATE bare.connections SET updated_at = updated_at $$;
+
 -- Enqueues one group in one statement and returns how many jobs there are.
 CREATE FUNCTION bare.tick(due timestamptz) RETURNS bigint LANGUAGE sql AS $$
     WITH ins AS (

@@ -15,6 +15,12 @@ CREATE FUNCTION bench.fill(n int, due_groups int, first_due timestamptz) RETURNS
     CROSS JOIN LATERAL (SELECT first_due + i % due_groups * interval '5 minutes' AS due) d
 $$;
 
+-- Writes every row anew, as it is.
+CREATE FUNCTION bench.rewrite() RETURNS void LANGUAGE sql AS $$
+    UPDATE sync.connections SET updated_at = updated_at;
+    UPDATE sync.connection_state SET due_at = due_at;
+$$;
+
 -- What a tick at `due` must have left: a queued incremental job for each connection of that group, its next run written
 -- down, and nothing else that is due.
 CREATE FUNCTION bench.tick_fault(expected int, due timestamptz) RETURNS text LANGUAGE sql AS $$

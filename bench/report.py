@@ -128,11 +128,12 @@ def drain_table(costs):
 def executor_table(results):
     rows = []
     for connector, runs in results.items():
+        calls = runs[0].signals > 0
         rows.append([connector, f"{runs[0].count:,}", number(median(runs, lambda r: r.rate)),
-                     number(median(runs, lambda r: r.signals / r.seconds)),
+                     number(median(runs, lambda r: r.signals / r.seconds)) if calls else "",
                      wal_each(runs), commits_each(runs),
                      number(median(runs, lambda r: r.cpu_seconds / r.count * 1e6)),
-                     number(median(runs, lambda r: r.api_cpu_seconds / r.count * 1e6))])
+                     number(median(runs, lambda r: r.api_cpu_seconds / r.count * 1e6)) if calls else ""])
     head = ["connector", "jobs", "jobs/s", "signals/s", "WAL bytes/job", "commits/job", "executor CPU",
             "API CPU"]
     return {"executor": table(head, rows)}
