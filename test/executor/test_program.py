@@ -48,18 +48,24 @@ def test_flag_variable_and_file_mean_the_same(engine, tmp_path):
     engine.provider("noop", connector="noop", config={"noop": {"signals": 1}})
     connection = engine.connection("noop")
     config = tmp_path / "config"
-    config.write_text(f"# for the test\ndatabase-url = {engine.db.url()}\nname = from-file\nonce = on\nlog-level = debug\n")
+    config.write_text(
+        f"# for the test\ndatabase-url = {engine.db.url()}\nname = from-file\nonce = on\nlog-level = debug\n"
+    )
     variables = {
-        "SYNC_EXECUTOR_DATABASE_URL": engine.db.url(), "SYNC_EXECUTOR_NAME": "from-environment", "SYNC_EXECUTOR_ONCE": "1",
+        "SYNC_EXECUTOR_DATABASE_URL": engine.db.url(),
+        "SYNC_EXECUTOR_NAME": "from-environment",
+        "SYNC_EXECUTOR_ONCE": "1",
     }
+    # One after the other: two of them have one name, and the later would take over from the earlier.
     ways = [
-        engine.bare_executor("--name", "from-flags", "--once"),
-        engine.bare_executor(url="", env=variables),
-        engine.bare_executor("--config", str(config), url=""),
-        engine.bare_executor(url="", env={"SYNC_EXECUTOR_CONFIG": str(config)}),
+        lambda: engine.bare_executor("--name", "from-flags", "--once"),
+        lambda: engine.bare_executor(url="", env=variables),
+        lambda: engine.bare_executor("--config", str(config), url=""),
+        lambda: engine.bare_executor(url="", env={"SYNC_EXECUTOR_CONFIG": str(config)}),
     ]
-    for way in ways:
+    for start in ways:
         engine.trigger(connection)
+        way = start()
         assert way.wait() == 0, way.output()
     engine.run_once()
     names = [row[0] for row in engine.db.rows("SELECT DISTINCT name FROM sync.executors ORDER BY 1")]
@@ -134,7 +140,8 @@ def test_log_lines_carry_what_an_operator_looks_for(engine):
     done = engine.run_once()
     (line,) = done.lines("job ended")
     assert {
-        "job_id": job, "connection_id": connection, "tenant_id": "acme", "provider": "github", "job_type": "incremental",
+        "job_id": job, "connection_id": connection, "tenant_id": "acme", "provider": "github",
+        "job_type": "incremental",
         "attempt": 1, "outcome": "completed", "signals": 4, "level": "info",
     }.items() <= line.items()
     assert line["duration_ms"] > 0

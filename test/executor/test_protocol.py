@@ -55,7 +55,9 @@ def test_its_row_says_who_it_is(engine):
     assert (info["pid"], info["concurrency"]) == (running.pid, 17)
     seen = engine.db.value("SELECT heartbeat_at FROM sync.executors")
     wait_until(lambda: engine.db.value("SELECT heartbeat_at FROM sync.executors") > seen, "a heartbeat")
-    sessions = engine.db.rows("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'sync-executor%%'")
+    sessions = engine.db.rows(
+        "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'sync-executor%%'"
+    )
     assert ("sync-executor worker-7",) in sessions
 
 

@@ -209,12 +209,14 @@ def test_internal_addresses_are_refused_however_they_are_spelt(engine, trap):
     for connection, url in connections.items():
         attempt = only_attempt(engine, connection)
         assert attempt["status"] == "failed", url
-        assert attempt["error"]["code"] in ("blocked_address", "connect", "bad_config", "config"), (url, attempt["error"])
+        refused = ("blocked_address", "connect", "bad_config", "config")
+        assert attempt["error"]["code"] in refused, (url, attempt["error"])
     assert trap.requests == []
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "gopher://127.0.0.1:1", "ftp://127.0.0.1", "http://user:pw@127.0.0.1",
-                                 "//127.0.0.1", "127.0.0.1"])
+@pytest.mark.parametrize("url", [
+    "file:///etc/passwd", "gopher://127.0.0.1:1", "ftp://127.0.0.1", "http://user:pw@127.0.0.1", "//127.0.0.1", "127.0.0.1",
+])
 def test_only_plain_http_urls_are_taken(engine, url):
     engine.provider("odd", config={"base_url": url, "path": "/", "records": ""})
     connection = engine.connection("odd")

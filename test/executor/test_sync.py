@@ -126,9 +126,8 @@ def test_a_page_of_thousands_of_signals_lands_in_parts_of_one_transaction(engine
     assert engine.job(job)["status"] == "succeeded"
     (attempt,) = engine.attempts(connection)
     assert attempt["signals_inserted"] == 2500
-    assert engine.db.row("SELECT count(*), count(DISTINCT dedupe_key), count(DISTINCT xmin::text) FROM sync.signals") == (
-        2500, 2500, 1,
-    )
+    landed = engine.db.row("SELECT count(*), count(DISTINCT dedupe_key), count(DISTINCT xmin::text) FROM sync.signals")
+    assert landed == (2500, 2500, 1)
 
 
 def test_work_that_arrives_wakes_an_idle_executor(engine):

@@ -53,7 +53,8 @@ class Cluster:
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
         self.port = free_port()
-        command = [program("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+        command = [program("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust"]
+        command += ["-E", "UTF8", "--locale=C.UTF-8"]
         subprocess.run([*command, "--no-sync"], check=True, stdout=subprocess.DEVNULL)
         with open(self.data / "postgresql.conf", "a") as file:
             file.write(CONFIG)

@@ -44,7 +44,8 @@ sub new_node
     my ($name, %options) = @_;
     my $node = PostgreSQL::Test::Cluster->new($name);
     watch_log($node);
-    $node->init(@{ $options{init} // [] });
+    # The same whatever locale the caller has.
+    $node->init(extra => [ '--encoding=UTF8', '--no-locale' ], @{ $options{init} // [] });
     $node->append_conf('postgresql.conf', "shared_preload_libraries = 'sync_engine'\n")
       if $options{preload} // 1;
     $node->append_conf('postgresql.conf', $options{conf} // '');
