@@ -215,7 +215,8 @@ def test_internal_addresses_are_refused_however_they_are_spelt(engine, trap):
 
 
 @pytest.mark.parametrize("url", [
-    "file:///etc/passwd", "gopher://127.0.0.1:1", "ftp://127.0.0.1", "http://user:pw@127.0.0.1", "//127.0.0.1", "127.0.0.1",
+    "file:///etc/passwd", "gopher://127.0.0.1:1", "ftp://127.0.0.1", "http://user:pw@127.0.0.1",
+    "//127.0.0.1", "127.0.0.1",
 ])
 def test_only_plain_http_urls_are_taken(engine, url):
     engine.provider("odd", config={"base_url": url, "path": "/", "records": ""})
