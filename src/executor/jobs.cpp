@@ -38,7 +38,7 @@ Failure internal_failure(const std::exception& error) {
 
 }  // namespace
 
-Jobs::Jobs(Tools tools, FindConnector find_connector, std::size_t concurrency, Finished finished)
+Jobs::Jobs(const Tools& tools, FindConnector find_connector, std::size_t concurrency, Finished finished)
     : tools_(tools),
       find_connector_(std::move(find_connector)),
       concurrency_(concurrency),

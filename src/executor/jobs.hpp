@@ -44,7 +44,7 @@ class Jobs {
     };
 
     // `finished` is called once for each job that comes to a result.
-    Jobs(Tools tools, FindConnector find_connector, std::size_t concurrency, Finished finished);
+    Jobs(const Tools& tools, FindConnector find_connector, std::size_t concurrency, Finished finished);
 
     void add(std::vector<ClaimedJob> claimed);
 
