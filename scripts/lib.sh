@@ -11,8 +11,11 @@ server_user=${PG_TEST_USER:-postgres}
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
-    else
+    elif command -v sudo >/dev/null; then
         sudo "$@"
+    else
+        echo "neither root nor sudo, needed for: $*" >&2
+        return 1
     fi
 }
 
