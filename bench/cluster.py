@@ -11,6 +11,7 @@ import psycopg
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 PATIENCE_SECONDS = 60
+LIMIT_SECONDS = 600
 
 
 class WrongResult(Exception):
@@ -97,7 +98,11 @@ class Cluster:
                    "-f", FOLDER / script, "-c", str(clients), "-j", str(clients), "-t", str(transactions)]
         for name, value in variables.items():
             command += ["-D", f"{name}={value}"]
-        run = subprocess.run([*command, "round"], capture_output=True, text=True, check=False)
+        try:
+            run = subprocess.run([*command, "round"], capture_output=True, text=True, check=False,
+                                 timeout=LIMIT_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise WrongResult("pgbench did not end") from error
         rate = re.search(r"tps = ([0-9.]+) \(without", run.stdout)
         done = re.search(r"actually processed: (\d+)/(\d+)", run.stdout)
         if run.returncode != 0 or not rate or not done or done[1] != done[2]:
