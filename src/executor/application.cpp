@@ -144,17 +144,17 @@ class Application {
 
     int run() {
         prepare();
-        if (options_.tick && options_.once) {
-            ticker_.start_once([this] { runner_.start(); });
-        } else {
-            if (options_.tick) {
-                ticker_.start();
-            }
-            if (options_.wake_up && !options_.once) {
-                waker_.start();
-            }
-            runner_.start();
+        const bool tick_first = options_.tick && options_.once;
+        if (tick_first) {
+            ticker_.start_once(
+                [this](bool ticked) { ticked ? runner_.release_claims() : runner_.give_up(1); });
+        } else if (options_.tick) {
+            ticker_.start();
         }
+        if (options_.wake_up && !options_.once) {
+            waker_.start();
+        }
+        runner_.start(tick_first);
         loop_.run();
         log_.info("stopped", {{"status", std::int64_t{status_}}});
         return status_;

@@ -47,6 +47,9 @@ Jobs::Jobs(const Tools& tools, FindConnector find_connector, std::size_t concurr
 void Jobs::add(std::vector<ClaimedJob> claimed) {
     for (ClaimedJob& job : claimed) {
         const std::int64_t id = job.job.job_id;
+        if (held_.contains(id)) {
+            drop(id);  // it was lost to us, and now it is ours again: only the new token counts
+        }
         Held held;
         held.claimed = std::move(job);
         held_.insert_or_assign(id, std::move(held));
@@ -218,7 +221,7 @@ void Jobs::ended(const FinishedJob& finished, std::string_view outcome, std::str
         tools_.metrics.job_failed(failure_kind_name(failed->kind));
     }
     const auto found = held_.find(finished.job_id);
-    if (found == held_.end()) {
+    if (found == held_.end() || found->second.claimed.claim_token != finished.claim_token) {
         return;
     }
     const LogLevel level = word == "completed" ? LogLevel::info : LogLevel::warn;

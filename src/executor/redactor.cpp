@@ -1,6 +1,7 @@
 #include "executor/redactor.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "executor/json_string.hpp"
 
@@ -9,6 +10,17 @@ namespace sync_engine {
 namespace {
 
 constexpr std::string_view kMask = "[redacted]";
+
+std::uint32_t prefix_of(std::string_view text) {
+    std::uint32_t prefix = 0;
+    std::memcpy(&prefix, text.data(), Redactor::kShortest);
+    return prefix;
+}
+
+// Knuth's multiplicative hash; the high half is the well mixed one.
+std::size_t hash_of(std::uint32_t prefix) {
+    return (prefix * 2654435761U) >> 16;
+}
 
 std::string percent_encoded(std::string_view value) {
     constexpr std::string_view digits = "0123456789ABCDEF";
@@ -46,21 +58,39 @@ void Redactor::add(std::string_view value) {
 }
 
 void Redactor::remember(std::string value) {
-    if (std::find(values_.begin(), values_.end(), value) != values_.end()) {
+    std::vector<std::string>& bucket = by_prefix_[prefix_of(value)];
+    if (std::find(bucket.begin(), bucket.end(), value) != bucket.end()) {
         return;
     }
-    const auto shorter = [](const std::string& known, const std::string& added) {
-        return known.size() > added.size();
-    };
-    values_.insert(std::lower_bound(values_.begin(), values_.end(), value, shorter), std::move(value));
+    filter_.set(hash_of(prefix_of(value)) % kFilterBits);
+    const auto longer = [](const std::string& a, const std::string& b) { return a.size() > b.size(); };
+    bucket.insert(std::upper_bound(bucket.begin(), bucket.end(), value, longer), std::move(value));
+}
+
+std::string_view Redactor::match(std::string_view text) const {
+    const std::uint32_t prefix = prefix_of(text);
+    if (!filter_.test(hash_of(prefix) % kFilterBits)) {
+        return {};
+    }
+    const auto bucket = by_prefix_.find(prefix);
+    if (bucket == by_prefix_.end()) {
+        return {};
+    }
+    const auto found = std::find_if(bucket->second.begin(), bucket->second.end(),
+                                    [&](const std::string& value) { return text.starts_with(value); });
+    return found == bucket->second.end() ? std::string_view() : std::string_view(*found);
 }
 
 void Redactor::scrub_in_place(std::string& text) const {
-    for (const std::string& value : values_) {
-        for (std::size_t at = text.find(value); at != std::string::npos; at = text.find(value, at)) {
-            text.replace(at, value.size(), kMask);
-            at += kMask.size();
+    if (by_prefix_.empty()) {
+        return;
+    }
+    for (std::size_t at = 0; at + kShortest <= text.size();) {
+        const std::size_t length = match(std::string_view(text).substr(at)).size();
+        if (length > 0) {
+            text.replace(at, length, kMask);
         }
+        at += length > 0 ? kMask.size() : 1;
     }
 }
 

@@ -10,6 +10,7 @@ namespace {
 constexpr double kSoonestPollSeconds = 0.1;
 constexpr double kReleaseGraceSeconds = 5;
 constexpr double kOncePatienceSeconds = 10;
+constexpr double kOnceOutageSeconds = 60;
 
 }  // namespace
 
@@ -29,14 +30,9 @@ Runner::Runner(EventLoop& loop, Database& database, Logger& log, Metrics& metric
     database_.on_connected([this] { connected(); });
 }
 
-void Runner::start() {
+void Runner::start(bool claims_held) {
     phase_ = Phase::running;
-    if (settings_.once) {
-        patience_.set_after(kOncePatienceSeconds, [this] {
-            log_.error("no connection to the database, giving up", {{"error", database_.last_error()}});
-            exit(1);
-        });
-    }
+    claims_held_ = claims_held;
     database_.open();
 }
 
@@ -54,6 +50,9 @@ void Runner::pump() {
     if (phase_ == Phase::draining && nothing_left()) {
         exit(0);
         return;
+    }
+    if (settings_.once && !database_.connected() && !patience_.pending()) {
+        be_patient();
     }
     if (!database_.idle()) {
         return;
@@ -82,6 +81,14 @@ void Runner::pump() {
     if (phase_ != Phase::over && database_.idle()) {
         arm_timer();
     }
+}
+
+// A run that somebody waits for does not wait for a database for ever; less so for one that never answered.
+void Runner::be_patient() {
+    patience_.set_after(incarnation_.empty() ? kOncePatienceSeconds : kOnceOutageSeconds, [this] {
+        log_.error("no connection to the database, giving up", {{"error", database_.last_error()}});
+        exit(1);
+    });
 }
 
 // The loop calls pump() after each wait, so the timer only has to end the wait in time.
@@ -178,7 +185,7 @@ void Runner::send_release() {
 // How many jobs may be claimed beyond those held: the free slots, and with --prefetch no more than are
 // expected to start within one heartbeat, which is well within the lease.
 std::size_t Runner::free_room() const {
-    if (phase_ != Phase::running) {
+    if (phase_ != Phase::running || claims_held_) {
         return 0;
     }
     double ahead = static_cast<double>(settings_.prefetch);

@@ -39,7 +39,12 @@ class Runner {
     // Must be called before start(); `jobs` is borrowed.
     void attach(Jobs& jobs) { jobs_ = &jobs; }
 
-    void start();
+    // `claims_held`: registers, but claims nothing before release_claims().
+    void start(bool claims_held = false);
+    void release_claims() { claims_held_ = false; }
+
+    // Ends the process without waiting for anything.
+    void give_up(int status) { exit(status); }
 
     // A job has come to a result; from Jobs.
     void finished(FinishedJob&& job);
@@ -61,6 +66,7 @@ class Runner {
     enum class Phase { waiting, running, draining, over };
 
     void connected();
+    void be_patient();
     void register_executor();
     void registered(const ScriptOutcome& outcome);
     void send_heartbeat();
@@ -104,6 +110,7 @@ class Runner {
     Clock::time_point last_claim_{};
     Clock::time_point retry_at_{};  // after an error of the server: nothing but heartbeats before
     RetryDelay retry_delay_{0.2, 30};
+    bool claims_held_ = false;
     bool claim_wanted_ = true;
     bool ask_next_ = false;
     bool drained_ = false;  // the last claim brought less than asked for, and nothing ended since

@@ -8,6 +8,7 @@ namespace sync_engine {
 namespace {
 
 constexpr double kRetrySeconds = 1;
+constexpr int kMostRefusals = 5;  // of a tick with --once
 constexpr double kHousekeepingSeconds = 60;
 
 }  // namespace
@@ -25,7 +26,7 @@ void Ticker::start() {
     database_.open();
 }
 
-void Ticker::start_once(std::function<void()> done) {
+void Ticker::start_once(std::function<void(bool)> done) {
     done_once_ = std::move(done);
     database_.open();
 }
@@ -106,13 +107,23 @@ void Ticker::housekeeping() {
 }
 
 void Ticker::round_done() {
+    refusals_ = 0;
     if (done_once_) {
-        stopped_ = true;
-        const auto done = std::exchange(done_once_, nullptr);
-        done();
+        finish_once(true);
         return;
     }
-    timer_.set_at(began_ + seconds_to_duration(interval_seconds_), [this] {
+    const std::chrono::duration<double> since = Clock::now() - began_;
+    begin_after(std::max(0.0, interval_seconds_ - since.count()));
+}
+
+void Ticker::finish_once(bool ticked) {
+    stopped_ = true;
+    const auto done = std::exchange(done_once_, nullptr);
+    done(ticked);
+}
+
+void Ticker::begin_after(double seconds) {
+    timer_.set_after(seconds, [this] {
         due_ = true;
         if (database_.idle() && !stopped_) {
             begin();
@@ -127,17 +138,16 @@ void Ticker::failed(const ScriptOutcome& outcome, std::string_view what) {
     }
     log_.error("the database refused",
                {{"what", what}, {"sqlstate", outcome.sqlstate}, {"error", outcome.message}});
+    if (done_once_ && ++refusals_ >= kMostRefusals) {
+        finish_once(false);
+        return;
+    }
     if (classify_sqlstate(outcome.sqlstate) == SqlTrouble::read_only) {
         due_ = true;
         database_.reconnect("the server is a standby");
         return;
     }
-    timer_.set_after(std::min(kRetrySeconds, interval_seconds_), [this] {
-        due_ = true;
-        if (database_.idle() && !stopped_) {
-            begin();
-        }
-    });
+    begin_after(std::min(kRetrySeconds, interval_seconds_));
 }
 
 }  // namespace sync_engine

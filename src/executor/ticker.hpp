@@ -17,8 +17,8 @@ class Ticker {
 
     // Ticks at once and then every interval.
     void start();
-    // Ticks once, then calls `done`.
-    void start_once(std::function<void()> done);
+    // Ticks once, then calls `done`: true, or false when the database keeps refusing.
+    void start_once(std::function<void(bool)> done);
     // No further batch begins.
     void stop();
 
@@ -28,12 +28,15 @@ class Ticker {
     void batch_done(const ScriptOutcome& outcome);
     void housekeeping();
     void round_done();
+    void finish_once(bool ticked);
+    void begin_after(double seconds);
     void failed(const ScriptOutcome& outcome, std::string_view what);
 
     Logger& log_;
     Metrics& metrics_;
     Database& database_;
-    std::function<void()> done_once_;
+    std::function<void(bool)> done_once_;
+    int refusals_ = 0;  // in a row
     bool stopped_ = false;
     bool due_ = true;
     bool quiet_told_ = false;
