@@ -26,6 +26,8 @@ commands=("$@")
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
 bare=$(mktemp -d "${TMPDIR:-/tmp}/bare-debian.XXXXXX")
+# It becomes "/", which everybody may enter.
+chmod 755 "$bare"
 trap 'umount -R "$bare"/{proc,sys,dev/shm,dev/pts} 2>/dev/null || true; rm -rf --one-file-system "$bare"' EXIT
 
 echo "== debootstrap --variant=minbase --include=$include bookworm"
