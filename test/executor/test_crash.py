@@ -54,12 +54,11 @@ def test_killed_between_pages(engine, step):
 
 @pytest.mark.parametrize("step", ["claimed", "replied", "complete_sent"])
 def test_killed_without_a_successor_the_lease_ends_the_job(engine, step):
-    engine.db.configure(lease_seconds=5)
+    engine.db.configure(lease_seconds=5, tick_interval_seconds=1)
     repo, connection = three_pages(engine)
     engine.trigger(connection)
     assert engine.executor("--test-stop-at", step, name="gone").wait() == -signal.SIGKILL
     engine.executor("--tick", name="other").ready()
-    engine.db.run("SELECT sync.tick(now() + interval '10 seconds')")
     engine.wait_idle()
     engine.assert_exactly_once(connection, repo)
     kinds = [a["kind"] for a in engine.attempts(connection) if a["status"] == "failed"]

@@ -82,7 +82,7 @@ def test_it_starts_before_the_database_does(engine, proxy):
 
 
 def test_a_jobs_lease_runs_out_while_the_network_is_gone(engine, proxy):
-    engine.db.configure(lease_seconds=5)
+    engine.db.configure(lease_seconds=5, tick_interval_seconds=1)
     repo = engine.repo(items=3)
     repo.script({"kind": "slow", "seconds": 1})
     engine.github()
@@ -92,8 +92,7 @@ def test_a_jobs_lease_runs_out_while_the_network_is_gone(engine, proxy):
     engine.wait_status(job, "running")
     wait_until(repo.requests, "the request to arrive")
     proxy.refuse(True)
-    engine.db.run("SELECT sync.tick(now() + interval '10 seconds')")
-    engine.executor(name="other").ready()
+    engine.executor("--tick", name="other").ready()
     engine.wait_status(job)
     proxy.refuse(False)
     # What the first one brings now is stale, and says so.

@@ -163,3 +163,9 @@ def test_two_drivers_of_ticks_are_harmless(engine):
     engine.wait_idle()
     assert engine.db.rows("SELECT connection_id FROM sync.sync_executions GROUP BY 1 HAVING count(*) > 1") == []
     assert [e.stop() for e in both] == [0, 0]
+
+
+def test_once_with_tick_fails_when_there_is_no_database(engine, proxy):
+    proxy.close()
+    failed = engine.executor("--once", "--tick", url=engine.db.url(proxy.port))
+    assert failed.wait(60) == 1
