@@ -5,7 +5,11 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" control/sync
 MODULE_big := sync_engine
 SCHEMA_FILES := $(sort $(wildcard src/schema/*.sql))
 EXTENSION_SQL := control/sync_engine--$(EXTVERSION).sql
-DATA_built := $(EXTENSION_SQL)
+# Scripts of released versions are kept as they were; updates to this version are assembled from those and the steps.
+DATA := $(shell sed -n 's/^[0-9a-f]* *//p' control/released.sha256)
+UPDATE_STEPS := $(wildcard src/schema/upgrade/*--$(EXTVERSION).sql)
+UPDATE_SQL := $(patsubst src/schema/upgrade/%,control/sync_engine--%,$(UPDATE_STEPS))
+DATA_built := $(EXTENSION_SQL) $(UPDATE_SQL)
 CORE_OBJS := $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp)))
 OBJS := $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/extension/*.cpp)))
 
@@ -44,6 +48,10 @@ endif
 
 $(EXTENSION_SQL): $(SCHEMA_FILES) control/sync_engine.control
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION sync_engine" to load this file. \quit'; cat $(SCHEMA_FILES); } > $@
+
+control/sync_engine--%--$(EXTVERSION).sql: src/schema/upgrade/%--$(EXTVERSION).sql control/sync_engine--%.sql \
+		scripts/update-script.py $(wildcard src/schema/upgrade/*.sql) $(SCHEMA_FILES)
+	scripts/update-script.py control/sync_engine--$*.sql $< $(SCHEMA_FILES) > $@.new && mv $@.new $@
 
 $(OBJS): $(wildcard src/core/*.hpp src/extension/*.hpp)
 

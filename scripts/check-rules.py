@@ -4,6 +4,7 @@
 Needs nothing but Python, so that it also runs among the tests.
 """
 
+import hashlib
 import pathlib
 import re
 import sys
@@ -135,6 +136,12 @@ def broken_python():
     return found
 
 
+def changed_releases():
+    """A released script that changes makes the update from it start at something else than databases have."""
+    listed = [line.split() for line in (ROOT / "control/released.sha256").read_text(encoding="utf-8").splitlines()]
+    return [path for digest, path in listed if hashlib.sha256((ROOT / path).read_bytes()).hexdigest() != digest]
+
+
 RULES = {
     "the script creates and never adopts": adopts_objects,
     "SECURITY DEFINER functions pin their search_path": unpinned_definers,
@@ -144,6 +151,7 @@ RULES = {
     "headers are included once": headers_without_guard,
     "no tabs, trailing blanks or missing last newlines": untidy_text,
     f"no Python line above {COLUMNS} columns": long_lines,
+    "released scripts are what they were": changed_releases,
     "nothing is marked as unfinished": unfinished,
     "Python compiles": broken_python,
 }

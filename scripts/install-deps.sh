@@ -6,9 +6,9 @@ set -euo pipefail
 set_name=${1:-test}
 pg=${PG_MAJOR:-15}
 
-build=(ca-certificates make g++ cmake pkg-config "postgresql-$pg" "postgresql-server-dev-$pg" libpq-dev
+build=(ca-certificates make g++ cmake pkg-config python3 "postgresql-$pg" "postgresql-server-dev-$pg" libpq-dev
     libcurl4-openssl-dev rapidjson-dev prometheus-cpp-dev)
-demo=(python3 python3-aiohttp python3-psycopg)
+demo=(python3-aiohttp python3-psycopg)
 tests=(binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehandler-pgtap-perl
     libipc-run-perl pgbouncer python3-pytest)
 lint=(clang-format clang-tidy cppcheck shellcheck)

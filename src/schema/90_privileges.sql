@@ -11,14 +11,16 @@ GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA sync TO sync_admin;
 -- What only the engine itself has to call, but for what the views need.
+-- Update scripts repeat this.
 DO $$
 DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
              WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND p.proname LIKE '\_%'
-               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available}') LOOP
-        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM sync_admin', f);
+               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available}')
+               AND pg_catalog.has_function_privilege('sync_admin', p.oid, 'EXECUTE') LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM sync_admin', f);
     END LOOP;
 END
 $$;
@@ -51,6 +53,7 @@ GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb),
 
 -- What a dump must hold: all that is not derived. The dated tables are ordinary tables and are dumped anyway;
 -- database_identity is in, so that a restored database carries its former identity and stays quiet.
+-- Update scripts repeat this.
 DO $$
 DECLARE
     name text;
