@@ -54,31 +54,6 @@ Datum text_datum(std::string_view value) {
     return PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size())));
 }
 
-struct ResultSet {
-    Tuplestorestate* store;
-    TupleDesc descriptor;
-};
-
-ResultSet begin_result_set(FunctionCallInfo fcinfo) {
-    auto* info = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-    if (info == nullptr || !IsA(info, ReturnSetInfo) || (info->allowedModes & SFRM_Materialize) == 0) {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("set-valued function called in context that cannot accept a set")));
-    }
-    ResultSet result = {nullptr, nullptr};
-    MemoryContext caller = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
-    if (get_call_result_type(fcinfo, nullptr, &result.descriptor) != TYPEFUNC_COMPOSITE) {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("return type must be a row type")));
-    }
-    result.store =
-        tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
-    info->returnMode = SFRM_Materialize;
-    info->setResult = result.store;
-    info->setDesc = result.descriptor;
-    MemoryContextSwitchTo(caller);
-    return result;
-}
-
 Datum bounds_array(const MetricBounds& bounds) {
     Datum elements[kMaxMetricBounds];
     for (std::size_t i = 0; i < bounds.count; ++i) {

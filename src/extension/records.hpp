@@ -1,4 +1,4 @@
-// Composite results of functions that are called once a row.
+// Composite results: of functions that are called once a row, and of those that return a set.
 #pragma once
 
 #include "extension/compat.hpp"
@@ -6,6 +6,8 @@
 extern "C" {
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/tuplestore.h"
 }
 
 namespace sync_engine {
@@ -28,6 +30,32 @@ inline TupleDesc cached_result_type(FunctionCallInfo fcinfo) {
 
 inline Datum make_record(FunctionCallInfo fcinfo, Datum* values, bool* nulls) {
     return HeapTupleGetDatum(heap_form_tuple(cached_result_type(fcinfo), values, nulls));
+}
+
+struct ResultSet {
+    Tuplestorestate* store;
+    TupleDesc descriptor;
+};
+
+// Where a set-returning function puts its rows.
+inline ResultSet begin_result_set(FunctionCallInfo fcinfo) {
+    auto* info = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    if (info == nullptr || !IsA(info, ReturnSetInfo) || (info->allowedModes & SFRM_Materialize) == 0) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("set-valued function called in context that cannot accept a set")));
+    }
+    ResultSet result = {nullptr, nullptr};
+    MemoryContext caller = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
+    if (get_call_result_type(fcinfo, nullptr, &result.descriptor) != TYPEFUNC_COMPOSITE) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("return type must be a row type")));
+    }
+    result.store =
+        tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
+    info->returnMode = SFRM_Materialize;
+    info->setResult = result.store;
+    info->setDesc = result.descriptor;
+    MemoryContextSwitchTo(caller);
+    return result;
 }
 
 }  // namespace sync_engine

@@ -65,3 +65,16 @@ COMMENT ON FUNCTION sync._system_identity() IS 'Which cluster and database this 
 CREATE FUNCTION sync._preloaded() RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_preloaded';
 COMMENT ON FUNCTION sync._preloaded() IS 'Whether the server loaded the library at its start, so that workers and metrics exist';
+
+CREATE FUNCTION sync._metadata_with(metadata jsonb, patch jsonb) RETURNS jsonb
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_metadata_with';
+COMMENT ON FUNCTION sync._metadata_with(jsonb, jsonb) IS
+    'Internal: metadata with the keys of patch set in its object sync; what cannot hold keys is kept under the key unreadable';
+
+CREATE FUNCTION sync._read_results(results jsonb, OUT ord int, OUT job_id bigint, OUT claim_token uuid, OUT failing boolean, OUT fault text,
+                                   OUT signals jsonb, OUT next_cursor jsonb, OUT has_more boolean, OUT stats jsonb, OUT error jsonb,
+                                   OUT kind text, OUT hint numeric)
+    RETURNS SETOF record
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_read_results';
+COMMENT ON FUNCTION sync._read_results(jsonb) IS
+    'Internal: the elements that complete_jobs is given, in order; what cannot be read is null or told in fault, JSON''s null is null';

@@ -1,27 +1,6 @@
 -- Triggers that keep connection_state true when applications write to the tables themselves. The engine's own
 -- functions run with sync_engine.internal = on and maintain it in their statements.
 
-CREATE FUNCTION sync._metadata_with(metadata jsonb, patch jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-    -- What cannot hold our keys (an array, a string) is kept under a key of its own: nothing is lost.
-    SELECT CASE
-               WHEN pg_catalog.jsonb_typeof(metadata) OPERATOR(pg_catalog.=) 'object' THEN metadata
-               WHEN metadata IS NULL OR metadata OPERATOR(pg_catalog.=) 'null'::pg_catalog.jsonb THEN '{}'::pg_catalog.jsonb
-               ELSE pg_catalog.jsonb_build_object('unreadable', metadata)
-           END OPERATOR(pg_catalog.||)
-           pg_catalog.jsonb_build_object('sync',
-               CASE
-                   WHEN pg_catalog.jsonb_typeof(metadata OPERATOR(pg_catalog.->) 'sync') OPERATOR(pg_catalog.=) 'object'
-                       THEN metadata OPERATOR(pg_catalog.->) 'sync'
-                   WHEN (metadata OPERATOR(pg_catalog.->) 'sync') IS NULL
-                        OR metadata OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.=) 'null'::pg_catalog.jsonb
-                       THEN '{}'::pg_catalog.jsonb
-                   ELSE pg_catalog.jsonb_build_object('unreadable', metadata OPERATOR(pg_catalog.->) 'sync')
-               END OPERATOR(pg_catalog.||) patch)
-$$;
-COMMENT ON FUNCTION sync._metadata_with(jsonb, jsonb) IS 'Internal: metadata with the keys of patch set in its object sync';
-
 CREATE FUNCTION sync._looked_at(metadata jsonb) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$

@@ -1,13 +1,15 @@
 -- The tick: enqueues what is due. Set-based; any number may run at once, none ever waits for another.
 
 CREATE FUNCTION sync._is_quiet() RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT sync._setting('enabled') = 0
-           OR EXISTS (SELECT 1 FROM sync.database_identity d, sync._system_identity() me
-                      WHERE d.system_identifier <> me.system_identifier OR d.database_oid <> me.database_oid)
-           OR NOT EXISTS (SELECT 1 FROM sync.database_identity)
+BEGIN
+    -- plpgsql keeps the plan: this is asked by every claim.
+    RETURN sync._setting('enabled') = 0
+           OR NOT COALESCE((SELECT bool_and(d.system_identifier = me.system_identifier AND d.database_oid = me.database_oid)
+                            FROM sync.database_identity d, sync._system_identity() me), false);
+END
 $$;
 COMMENT ON FUNCTION sync._is_quiet() IS 'Internal: true while workers must not tick and nothing is handed to executors';
 
@@ -28,6 +30,8 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
 SET jit = off
+SET enable_seqscan = off
+SET random_page_cost = 1.1
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -200,6 +204,8 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
 SET jit = off
+SET enable_seqscan = off
+SET random_page_cost = 1.1
 AS $$
 #variable_conflict use_column
 DECLARE

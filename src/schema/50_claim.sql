@@ -2,8 +2,7 @@
 
 CREATE FUNCTION sync._executor_key(name text) RETURNS bigint
 LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT hashtextextended('sync_engine executor ' || name, 0) $$;
+AS $$ SELECT pg_catalog.hashtextextended('sync_engine executor ' OPERATOR(pg_catalog.||) name, 0) $$;
 COMMENT ON FUNCTION sync._executor_key(text) IS 'Internal: the advisory lock under which an executor of that name registers';
 
 CREATE FUNCTION sync.register_executor(name text, protocol int DEFAULT 1, info jsonb DEFAULT '{}', as_of timestamptz DEFAULT now()) RETURNS text
@@ -125,7 +124,7 @@ DECLARE
     incarnation text;
     wanted int := max_jobs;
     n int;
-    candidates bigint[];
+    candidates tid[];
     after_priority int;
     after_due timestamptz;
     after_id bigint;
@@ -140,24 +139,21 @@ BEGIN
     END IF;
     LOOP
         -- Candidates in claim order, unlocked: locking each lane's first rows would hide them from other claimers.
-        SELECT array_agg(c.id ORDER BY c.priority DESC, c.due, c.id), count(*),
+        SELECT array_agg(c.tid ORDER BY c.priority DESC, c.due, c.id), count(*),
                (array_agg(c.priority ORDER BY c.priority, c.due DESC, c.id DESC))[1],
                (array_agg(c.due ORDER BY c.priority, c.due DESC, c.id DESC))[1],
                (array_agg(c.id ORDER BY c.priority, c.due DESC, c.id DESC))[1]
         INTO candidates, n, after_priority, after_due, after_id
         FROM (
-            SELECT x.id, l.priority, x.due
+            SELECT x.id, x.tid, l.priority, x.due
             FROM sync._lanes l
             CROSS JOIN LATERAL (
-                SELECT j.id, GREATEST(j.scheduled_at, j.retry_after) AS due
+                SELECT j.id, j.ctid AS tid, GREATEST(j.scheduled_at, j.retry_after) AS due
                 FROM ONLY sync.sync_jobs j
-                JOIN sync.connection_state s ON s.connection_id = j.connection_id
-                JOIN sync.connections c ON c.id = j.connection_id
                 WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
                   AND GREATEST(j.scheduled_at, j.retry_after) <= $3
                   AND (after_priority IS NULL OR l.priority < after_priority
                        OR (GREATEST(j.scheduled_at, j.retry_after), j.id) > (after_due, after_id))
-                  AND s.running_job_id IS NULL AND c.status = 'active'
                 ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
                 LIMIT wanted) x
             WHERE after_priority IS NULL OR l.priority <= after_priority
@@ -166,34 +162,34 @@ BEGIN
         EXIT WHEN n = 0;
 
         RETURN QUERY
-        WITH wish AS MATERIALIZED (
-            SELECT u.id, u.ordinality FROM unnest(candidates) WITH ORDINALITY u (id, ordinality)
-        ), locked AS MATERIALIZED (
-            -- Both rows are rechecked after locking, so the state seen is newer than the snapshot.
-            SELECT w.ordinality, j.id, j.connection_id, GREATEST(j.scheduled_at, j.retry_after) AS due
-            FROM wish w
-            JOIN ONLY sync.sync_jobs j ON j.id = w.id
+        WITH locked AS MATERIALIZED (
+            -- Both rows are rechecked after locking, so the state seen is newer than the snapshot. Rows are found by their
+            -- place: one that has moved since was changed by somebody, and is passed by like one that is locked.
+            SELECT w.ordinality, j.ctid AS job_tid, s.ctid AS state_tid, j.id, j.connection_id,
+                   GREATEST(j.scheduled_at, j.retry_after) AS due,
+                   NULLIF(c.metadata #> '{sync,cursor}', 'null') AS stored_cursor, p.connector,
+                   sync._merge_config(p.config, c.config, p.allowed_hosts) AS config
+            FROM unnest(candidates) WITH ORDINALITY w (tid, ordinality)
+            JOIN ONLY sync.sync_jobs j ON j.ctid = w.tid
             JOIN sync.connection_state s ON s.connection_id = j.connection_id
             JOIN sync.connections c ON c.id = j.connection_id
             JOIN sync.providers p ON p.slug = j.provider_slug
             WHERE j.status = 'queued' AND GREATEST(j.scheduled_at, j.retry_after) <= $3 AND s.running_job_id IS NULL
               AND c.status = 'active' AND p.status = 'active'
             FOR NO KEY UPDATE OF j, s SKIP LOCKED
-        ), one_each AS MATERIALIZED (
-            SELECT DISTINCT ON (k.connection_id) k.* FROM locked k ORDER BY k.connection_id, k.ordinality
         ), leased AS (
             UPDATE sync.connection_state s SET running_job_id = o.id
-            FROM one_each o
-            WHERE s.connection_id = o.connection_id AND s.running_job_id IS NULL
-            RETURNING s.connection_id
+            FROM (SELECT DISTINCT ON (k.connection_id) k.* FROM locked k ORDER BY k.connection_id, k.ordinality) o
+            WHERE s.ctid = o.state_tid AND s.running_job_id IS NULL
+            RETURNING o.*
         ), taken AS (
             UPDATE ONLY sync.sync_jobs j
             SET status = 'running', claimed_by = incarnation, claimed_at = $3, started_at = COALESCE(j.started_at, $3),
                 claim_token = gen_random_uuid(), retry_after = NULL
-            FROM one_each o
-            JOIN leased e ON e.connection_id = o.connection_id
-            WHERE j.id = o.id AND j.status = 'queued'
-            RETURNING o.ordinality, o.due, j.*
+            FROM leased l
+            WHERE j.ctid = l.job_tid AND j.status = 'queued'
+            RETURNING l.ordinality, l.due, l.stored_cursor, l.connector, l.config, j.id, j.claim_token, j.tenant_id, j.connection_id,
+                      j.provider_slug, j.job_type, j.priority, j.attempts, NULLIF(j.cursor, 'null') AS cursor, j.input
         ), told AS (
             SELECT count(sync._metric_observe('sync_queue_lag_seconds', '', extract(epoch FROM $3 - t.due)::float8)) AS n FROM taken t
         ), counted AS (
@@ -201,13 +197,9 @@ BEGIN
             FROM (SELECT t.provider_slug, count(*) AS n FROM taken t GROUP BY 1) g
         )
         SELECT t.id, t.claim_token, t.tenant_id, t.connection_id, t.provider_slug, t.job_type, t.priority, t.attempts,
-               CASE WHEN t.job_type = 'incremental'
-                    THEN COALESCE(NULLIF(t.cursor, 'null'), NULLIF(c.metadata #> '{sync,cursor}', 'null'))
-                    ELSE NULLIF(t.cursor, 'null') END,
-               t.input, p.connector, sync._merge_config(p.config, c.config, p.allowed_hosts)
+               CASE WHEN t.job_type = 'incremental' THEN COALESCE(t.cursor, t.stored_cursor) ELSE t.cursor END,
+               t.input, t.connector, t.config
         FROM taken t
-        JOIN sync.connections c ON c.id = t.connection_id
-        JOIN sync.providers p ON p.slug = t.provider_slug
         CROSS JOIN told
         CROSS JOIN counted
         WHERE told.n >= 0 AND counted.n >= 0

@@ -4,25 +4,27 @@ CREATE FUNCTION sync._lock_running(job_ids bigint[], claim_tokens uuid[]) RETURN
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
 AS $$
 DECLARE
     valid bigint[];
 BEGIN
+    -- COALESCE keeps the planner from reading all running jobs by their index instead of these few by id.
     PERFORM 1 FROM sync.connections c
-    WHERE c.id IN (SELECT j.connection_id FROM ONLY sync.sync_jobs j
-                   JOIN unnest(job_ids, claim_tokens) u (id, token) ON u.id = j.id
-                   WHERE j.status = 'running' AND j.claim_token = u.token)
+    WHERE c.id IN (SELECT j.connection_id FROM unnest(job_ids, claim_tokens) u (id, token)
+                   JOIN ONLY sync.sync_jobs j ON j.id = u.id
+                   WHERE COALESCE(j.status, '') = 'running' AND j.claim_token = u.token)
     ORDER BY c.id FOR NO KEY UPDATE;
     -- A new statement sees what was committed while the lock was waited for.
-    SELECT array_agg(l.id) INTO valid
-    FROM (SELECT j.id FROM ONLY sync.sync_jobs j
-          JOIN unnest(job_ids, claim_tokens) u (id, token) ON u.id = j.id
-          WHERE j.status = 'running' AND j.claim_token = u.token
+    SELECT array_agg(DISTINCT l.id) INTO valid
+    FROM (SELECT j.id FROM unnest(job_ids, claim_tokens) u (id, token)
+          JOIN ONLY sync.sync_jobs j ON j.id = u.id
+          WHERE COALESCE(j.status, '') = 'running' AND j.claim_token = u.token
           ORDER BY j.id FOR UPDATE OF j) l;
     RETURN valid;
 END
 $$;
-COMMENT ON FUNCTION sync._lock_running(bigint[], uuid[]) IS 'Internal: locks the connections and jobs that are running under these tokens and returns the jobs';
+COMMENT ON FUNCTION sync._lock_running(bigint[], uuid[]) IS 'Internal: locks the connections and jobs that are running under these tokens and returns the jobs, each once';
 
 CREATE FUNCTION sync._signals_fault(signals jsonb) RETURNS text
 LANGUAGE plpgsql STABLE
@@ -128,26 +130,32 @@ DECLARE
     landed_inserted int[];
 BEGIN
     PERFORM sync._ensure_history(as_of);
-    SELECT array_agg(l.job_id), array_agg(l.received), array_agg(l.inserted)
-    INTO landed_ids, landed_received, landed_inserted
-    FROM sync._land_signals(
-        (SELECT array_agg(u.id) FROM unnest($1, $2) u (id, signals) WHERE jsonb_array_length(u.signals) > 0),
-        (SELECT array_agg(u.signals) FROM unnest($1, $2) u (id, signals) WHERE jsonb_array_length(u.signals) > 0), $6) l;
+    IF EXISTS (SELECT 1 FROM unnest($2) s (page) WHERE jsonb_array_length(s.page) > 0) THEN
+        SELECT array_agg(l.job_id), array_agg(l.received), array_agg(l.inserted)
+        INTO landed_ids, landed_received, landed_inserted
+        FROM sync._land_signals(
+            (SELECT array_agg(u.id) FROM unnest($1, $2) u (id, signals) WHERE jsonb_array_length(u.signals) > 0),
+            (SELECT array_agg(u.signals) FROM unnest($1, $2) u (id, signals) WHERE jsonb_array_length(u.signals) > 0), $6) l;
+    END IF;
 
     RETURN QUERY
-    WITH result AS MATERIALIZED (
-        SELECT j.*, u.next_cursor, u.more, u.stats,
-               c.status = 'active' AS active, i.base_seconds,
+    WITH ended AS (
+        -- All that follows reads from here, so that the end comes first: a follow-up job takes its predecessor's place.
+        DELETE FROM ONLY sync.sync_jobs j
+        USING unnest($1, $3, $4, $5) u (id, next_cursor, more, stats)
+        WHERE j.id = u.id
+        RETURNING j.*, u.next_cursor, u.more, COALESCE(u.stats, '{}') AS stats
+    ), result AS (
+        SELECT j.*, c.ctid AS connection_tid, c.status = 'active' AS active,
+               (sync._effective_interval(c.metadata #> '{sync,interval_seconds}')).base_seconds,
                COALESCE(l.received, 0) + j.signals_inserted + j.signals_duplicate AS all_received,
                COALESCE(l.inserted, 0) + j.signals_inserted AS all_inserted,
-               u.more AND COALESCE(l.inserted, 0) + j.signals_inserted = 0
-                   AND u.next_cursor = CASE WHEN j.job_type = 'incremental'
+               j.more AND COALESCE(l.inserted, 0) + j.signals_inserted = 0
+                   AND j.next_cursor = CASE WHEN j.job_type = 'incremental'
                                             THEN COALESCE(NULLIF(j.cursor, 'null'), NULLIF(c.metadata #> '{sync,cursor}', 'null'))
                                             ELSE NULLIF(j.cursor, 'null') END AS stalled
-        FROM unnest($1, $3, $4, $5) u (id, next_cursor, more, stats)
-        JOIN ONLY sync.sync_jobs j ON j.id = u.id
+        FROM ended j
         JOIN sync.connections c ON c.id = j.connection_id
-        CROSS JOIN LATERAL sync._effective_interval(c.metadata #> '{sync,interval_seconds}') i
         LEFT JOIN unnest(landed_ids, landed_received, landed_inserted) l (id, received, inserted) ON l.id = j.id
     ), judged AS MATERIALIZED (
         SELECT r.*, f.fault, f.fault IS NULL AND r.more AS goes_on,
@@ -158,8 +166,6 @@ BEGIN
                        WHEN r.more AND r.page >= max_pages THEN format('more than %s pages in one run', max_pages)
                        WHEN r.stalled AND r.stalled_pages >= 1 THEN 'two pages in a row returned their own cursor and no new signal'
                    END AS fault) f
-    ), ended AS (
-        DELETE FROM ONLY sync.sync_jobs j USING judged d WHERE j.id = d.id RETURNING j.id, j.connection_id
     ), kept AS (
         INSERT INTO sync._finished_jobs (id, tenant_id, provider_slug, connection_id, job_type, status, priority, attempts,
             rate_limited_attempts, scheduled_at, retry_after, started_at, finished_at, cursor, input, error, error_kind, run_id, page,
@@ -169,7 +175,7 @@ BEGIN
             CASE WHEN d.fault IS NULL THEN d.error ELSE jsonb_build_object('message', d.fault) END,
             CASE WHEN d.fault IS NULL THEN d.error_kind ELSE 'permanent' END, d.run_id, d.page,
             d.stalled_pages, d.all_inserted, d.all_received - d.all_inserted, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.created_at
-        FROM judged d JOIN ended e ON e.id = d.id
+        FROM judged d
     ), recorded AS (
         INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
@@ -179,9 +185,9 @@ BEGIN
             GREATEST(extract(epoch FROM $6 - d.claimed_at), 0) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
             d.next_cursor, d.more, CASE WHEN d.fault IS NOT NULL THEN jsonb_build_object('message', d.fault) END,
             d.stats, d.claimed_by, d.claim_token
-        FROM judged d JOIN ended e ON e.id = d.id
+        FROM judged d
     ), followed AS (
-        -- The next page, and one more run where a trigger arrived meanwhile; reading from ended puts the end first.
+        -- The next page, and one more run where a trigger arrived meanwhile.
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id,
             page, stalled_pages, rerun_priority, created_at)
         SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type,
@@ -193,7 +199,7 @@ BEGIN
                CASE WHEN n.goes_on THEN n.rerun_priority END, $6
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.priority,
                      d.rerun_priority, d.goes_on, d.next_cursor, d.input, d.run_id, d.page, d.stalled, d.stalled_pages
-              FROM judged d JOIN ended e ON e.id = d.id
+              FROM judged d
               WHERE d.active AND (d.goes_on OR d.rerun_priority IS NOT NULL)) n
         RETURNING connection_id, job_type
     ), moved AS (
@@ -203,11 +209,11 @@ BEGIN
                 CASE WHEN d.keeps_cursor THEN jsonb_build_object('cursor', d.next_cursor) ELSE '{}' END
                 || CASE WHEN d.ends_run THEN jsonb_build_object('next_run_at',
                         sync._format_utc($6 + make_interval(secs => d.base_seconds))) ELSE '{}' END)
-        FROM (SELECT x.connection_id, x.next_cursor, x.base_seconds,
+        FROM (SELECT x.connection_tid, x.next_cursor, x.base_seconds,
                      x.job_type = 'incremental' AND NOT x.goes_on AS ends_run,
                      x.next_cursor IS NOT NULL AND (x.job_type = 'incremental' OR NOT x.more) AS keeps_cursor
               FROM judged x) d
-        WHERE c.id = d.connection_id AND (d.ends_run OR d.keeps_cursor)
+        WHERE c.ctid = d.connection_tid AND (d.ends_run OR d.keeps_cursor)
     ), freed AS (
         UPDATE sync.connection_state s
         SET running_job_id = NULL,

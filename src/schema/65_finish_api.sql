@@ -130,7 +130,6 @@ AS $$
 DECLARE
     r record;
     mine bigint[];
-    handled int[];
 BEGIN
     PERFORM sync._require_time(as_of);
     IF jsonb_typeof(results) IS DISTINCT FROM 'array' THEN
@@ -138,74 +137,67 @@ BEGIN
             HINT = 'Its elements are {"job_id", "claim_token", "signals", "next_cursor", "has_more", "stats"} or {"job_id", "claim_token", "error", "kind", "retry_after_seconds"}.';
     END IF;
     -- Everything is read once; what cannot be read is the fault of its own element.
-    SELECT array_agg(x.ord) AS ord, array_agg(x.id) AS ids, array_agg(x.token) AS tokens,
-           array_agg(x.element) AS elements, array_agg(x.fault) AS faults, array_agg(x.failing) AS failing
+    SELECT array_agg(x.job_id) AS ids, array_agg(x.claim_token) AS tokens, array_agg(x.wrong) AS faults, array_agg(x.failing) AS failing,
+           array_agg(x.signals) AS signals, array_agg(x.next_cursor) AS cursors, array_agg(x.has_more) AS more, array_agg(x.stats) AS stats,
+           array_agg(x.error) AS errors, array_agg(x.kind) AS kinds, array_agg(x.hint) AS hints,
+           bool_and(x.wrong IS NULL AND NOT x.failing) AS plain
     INTO r
-    FROM (
-        SELECT e.ordinality::int AS ord, e.value AS element, e.value ? 'error' AS failing,
-               CASE WHEN e.value ->> 'job_id' ~ '^[0-9]{1,18}$' THEN (e.value ->> 'job_id')::bigint END AS id,
-               CASE WHEN e.value ->> 'claim_token' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (e.value ->> 'claim_token')::uuid END AS token,
-               COALESCE(sync._signals_fault(NULLIF(e.value -> 'signals', 'null')),
-                        CASE WHEN jsonb_typeof(e.value -> 'stats') NOT IN ('object', 'null') THEN 'stats is not an object' END,
-                        CASE WHEN jsonb_typeof(e.value -> 'has_more') NOT IN ('boolean', 'null') THEN 'has_more is not a boolean' END,
-                        CASE WHEN e.value -> 'has_more' = 'true' AND NULLIF(e.value -> 'next_cursor', 'null') IS NULL
-                             THEN 'has_more without a next_cursor' END) AS fault
-        FROM jsonb_array_elements(results) WITH ORDINALITY e
-        WHERE jsonb_typeof(e.value) = 'object') x;
+    FROM (SELECT e.*, COALESCE(CASE WHEN e.signals <> '[]' THEN sync._signals_fault(e.signals) END, e.fault) AS wrong
+          FROM sync._read_results(results) e) x;
     mine := sync._lock_running(r.ids, r.tokens);
-    SELECT array_agg(u.ord) INTO handled
-    FROM unnest(r.ord, r.ids, r.tokens) u (ord, id, token)
-    JOIN ONLY sync.sync_jobs j ON j.id = u.id AND j.claim_token = u.token
-    WHERE j.id = ANY (mine);
+    IF r.plain AND cardinality(mine) = cardinality(r.ids) THEN
+        -- The usual case: all are running, none is at fault.
+        RETURN QUERY
+        SELECT c.job_id, CASE WHEN c.detail IS NULL THEN 'completed' ELSE 'rejected' END, c.detail
+        FROM sync._complete(r.ids, r.signals, r.cursors, r.more, r.stats, $2) c;
+        RETURN;
+    END IF;
 
     RETURN QUERY
     WITH element AS MATERIALIZED (
-        SELECT u.*, row_number() OVER (PARTITION BY u.id ORDER BY u.ord) = 1 AS valid
-        FROM unnest(r.ord, r.ids, r.tokens, r.elements, r.faults, r.failing) u (ord, id, token, element, fault, failing)
-        WHERE u.ord = ANY (handled)
+        SELECT u.*, j.id IS NOT NULL AS running, row_number() OVER (PARTITION BY u.id, j.id ORDER BY u.ord) = 1 AS valid
+        FROM unnest(r.ids, r.tokens, r.faults, r.failing, r.signals, r.cursors, r.more, r.stats, r.errors, r.kinds, r.hints)
+                 WITH ORDINALITY u (id, token, fault, failing, signals, next_cursor, more, stats, error, kind, hint, ord)
+        LEFT JOIN (SELECT t.id, t.claim_token FROM ONLY sync.sync_jobs t WHERE t.id = ANY (mine)) j ON j.id = u.id AND j.claim_token = u.token
     ), good AS MATERIALIZED (
-        SELECT array_agg(e.id) AS ids, array_agg(COALESCE(NULLIF(e.element -> 'signals', 'null'), '[]')) AS signals,
-               array_agg(NULLIF(e.element -> 'next_cursor', 'null')) AS cursors,
-               array_agg(COALESCE(e.element -> 'has_more' = 'true', false)) AS more,
-               array_agg(COALESCE(NULLIF(e.element -> 'stats', 'null'), '{}')) AS stats
-        FROM element e WHERE e.valid AND e.fault IS NULL AND NOT e.failing
+        SELECT array_agg(e.id) AS ids, array_agg(e.signals) AS signals, array_agg(e.next_cursor) AS cursors, array_agg(e.more) AS more,
+               array_agg(e.stats) AS stats
+        FROM element e WHERE e.running AND e.valid AND e.fault IS NULL AND NOT e.failing
     ), bad AS MATERIALIZED (
         SELECT array_agg(e.id) AS ids,
-               array_agg(CASE WHEN e.failing THEN e.element -> 'error' ELSE jsonb_build_object('message', e.fault, 'code', 'bad_result') END) AS errors,
-               array_agg(CASE WHEN NOT e.failing THEN 'permanent'
-                              WHEN sync._is_kind(e.element ->> 'kind') THEN e.element ->> 'kind' ELSE 'transient' END) AS kinds,
-               array_agg(CASE WHEN jsonb_typeof(e.element -> 'retry_after_seconds') = 'number'
-                              THEN (e.element ->> 'retry_after_seconds')::numeric END) AS hints,
+               array_agg(CASE WHEN e.failing THEN e.error ELSE jsonb_build_object('message', e.fault, 'code', 'bad_result') END) AS errors,
+               array_agg(CASE WHEN NOT e.failing THEN 'permanent' WHEN sync._is_kind(e.kind) THEN e.kind ELSE 'transient' END) AS kinds,
+               array_agg(e.hint) AS hints,
                array_agg(CASE WHEN e.failing THEN 'fail' ELSE 'complete' END) AS callers
-        FROM element e WHERE e.valid AND (e.failing OR e.fault IS NOT NULL)
+        FROM element e WHERE e.running AND e.valid AND (e.failing OR e.fault IS NOT NULL)
     ), completed AS MATERIALIZED (
         SELECT c.job_id, c.detail FROM good g CROSS JOIN LATERAL sync._complete(g.ids, g.signals, g.cursors, g.more, g.stats, $2) c
         WHERE g.ids IS NOT NULL
     ), failed AS MATERIALIZED (
         SELECT f.job_id, f.job_status FROM bad b CROSS JOIN LATERAL sync._fail(b.ids, b.errors, b.kinds, b.hints, $2, b.callers) f
         WHERE b.ids IS NOT NULL
+    ), others AS MATERIALIZED (
+        -- Repeated calls, stale tokens, and elements that name no job.
+        SELECT e.ord, CASE WHEN e.id IS NOT NULL AND e.token IS NOT NULL
+                           THEN sync._ended_as(e.id, e.token, CASE WHEN e.failing THEN 'fail' ELSE 'complete' END) END AS ended
+        FROM element e WHERE NOT e.running
     )
     SELECT e.id,
-           CASE WHEN NOT e.valid THEN 'repeated'
-                WHEN e.failing THEN 'completed'
-                WHEN e.fault IS NOT NULL OR c.detail IS NOT NULL THEN 'rejected'
-                ELSE 'completed' END,
-           CASE WHEN e.failing THEN f.job_status ELSE COALESCE(e.fault, c.detail) END
+           CASE WHEN e.running AND NOT e.valid THEN 'repeated'
+                WHEN e.running AND e.failing THEN 'completed'
+                WHEN e.running AND (e.fault IS NOT NULL OR c.detail IS NOT NULL) THEN 'rejected'
+                WHEN e.running THEN 'completed'
+                WHEN e.id IS NULL OR e.token IS NULL THEN 'rejected'
+                WHEN o.ended IS NOT NULL THEN 'repeated'
+                ELSE 'stale' END,
+           CASE WHEN e.running AND e.failing THEN f.job_status
+                WHEN e.running THEN COALESCE(e.fault, c.detail)
+                WHEN e.id IS NULL THEN COALESCE(CASE WHEN e.fault LIKE 'results[%' THEN e.fault END, 'job_id is not an id')
+                WHEN e.token IS NULL THEN 'claim_token is not a uuid' END
     FROM element e
+    LEFT JOIN others o ON o.ord = e.ord
     LEFT JOIN completed c ON c.job_id = e.id
     LEFT JOIN failed f ON f.job_id = e.id;
-
-    -- The others: repeated calls, stale tokens, and elements that name no job.
-    RETURN QUERY
-    SELECT u.id, CASE WHEN u.id IS NULL OR u.token IS NULL THEN 'rejected' WHEN x.ended IS NOT NULL THEN 'repeated' ELSE 'stale' END,
-           CASE WHEN u.id IS NULL THEN 'job_id is not an id' WHEN u.token IS NULL THEN 'claim_token is not a uuid' END
-    FROM unnest(r.ord, r.ids, r.tokens, r.failing) u (ord, id, token, failing)
-    CROSS JOIN LATERAL (SELECT sync._ended_as(u.id, u.token, CASE WHEN u.failing THEN 'fail' ELSE 'complete' END) AS ended) x
-    WHERE handled IS NULL OR u.ord <> ALL (handled);
-    RETURN QUERY
-    SELECT NULL::bigint, 'rejected', format('results[%s] is a JSON %s, not an object', e.ordinality - 1, jsonb_typeof(e.value))
-    FROM jsonb_array_elements(results) WITH ORDINALITY e
-    WHERE jsonb_typeof(e.value) <> 'object';
 END
 $$;
 COMMENT ON FUNCTION sync.complete_jobs(jsonb, timestamptz) IS
