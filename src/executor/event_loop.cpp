@@ -1,22 +1,62 @@
 #include "executor/event_loop.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
 #include <stdexcept>
 #include <string>
+
+#include <sys/epoll.h>
 
 namespace sync_engine {
 
 namespace {
 
-// The longest sleep; curl shortens it to the next deadline of its own.
-constexpr std::chrono::milliseconds kLongestWait{60'000};
+constexpr std::size_t kSocketsAtOnce = 256;
+
+void set_multi_option(CURLM* multi, CURLMoption option, auto value) {
+    if (curl_multi_setopt(multi, option, value) != CURLM_OK) {
+        throw std::runtime_error("libcurl refuses an option of its multi handle");
+    }
+}
 
 }  // namespace
 
-EventLoop::EventLoop() : multi_(curl_multi_init()) {
-    if (!multi_) {
-        throw std::runtime_error("libcurl cannot make a multi handle");
+EventLoop::EventLoop() : curl_sockets_(epoll_create1(EPOLL_CLOEXEC)), multi_(curl_multi_init()) {
+    if (!multi_ || curl_sockets_.get() < 0) {
+        throw std::runtime_error("libcurl or epoll cannot be set up");
     }
+    set_multi_option(multi(), CURLMOPT_SOCKETFUNCTION, &EventLoop::watch_socket);
+    set_multi_option(multi(), CURLMOPT_SOCKETDATA, static_cast<void*>(this));
+    set_multi_option(multi(), CURLMOPT_TIMERFUNCTION, &EventLoop::set_curl_timer);
+    set_multi_option(multi(), CURLMOPT_TIMERDATA, static_cast<void*>(this));
+}
+
+// `known` is not null when the socket is watched already.
+int EventLoop::watch_socket(CURL*, curl_socket_t socket, int what, void* self, void* known) noexcept {
+    auto* loop = static_cast<EventLoop*>(self);
+    const int watched = loop->curl_sockets_.get();
+    if (what == CURL_POLL_REMOVE) {
+        epoll_ctl(watched, EPOLL_CTL_DEL, socket, nullptr);
+        return 0;
+    }
+    epoll_event event{};
+    event.events =
+        ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
+    event.data.fd = socket;
+    if (epoll_ctl(watched, known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event) != 0) {
+        return -1;
+    }
+    return curl_multi_assign(loop->multi(), socket, loop) == CURLM_OK ? 0 : -1;
+}
+
+int EventLoop::set_curl_timer(CURLM*, long milliseconds, void* self) noexcept {
+    auto* loop = static_cast<EventLoop*>(self);
+    loop->curl_due_ = milliseconds < 0
+                          ? std::nullopt
+                          : std::optional(Clock::now() + std::chrono::milliseconds(milliseconds));
+    return 0;
 }
 
 void EventLoop::add(FdSource& source) {
@@ -45,8 +85,7 @@ void EventLoop::cancel(const TimerId& timer) {
 void EventLoop::run() {
     stopped_ = false;
     while (!stopped_) {
-        int running = 0;
-        curl_multi_perform(multi_.get(), &running);
+        serve_curl();
         collect_transfers();
         fire_timers();
         if (idle_ && !stopped_) {
@@ -59,6 +98,14 @@ void EventLoop::run() {
     }
 }
 
+std::optional<Clock::time_point> EventLoop::next_deadline() const {
+    if (timers_.empty()) {
+        return curl_due_;
+    }
+    const Clock::time_point timer = timers_.begin()->first.first;
+    return curl_due_ ? std::min(*curl_due_, timer) : timer;
+}
+
 void EventLoop::wait() {
     waiting_.clear();
     waiting_sources_.clear();
@@ -66,35 +113,61 @@ void EventLoop::wait() {
         if (source->fd() < 0) {
             continue;
         }
-        const short events = static_cast<short>((source->wants_read() ? CURL_WAIT_POLLIN : 0) |
-                                                (source->wants_write() ? CURL_WAIT_POLLOUT : 0));
+        const auto events =
+            static_cast<short>((source->wants_read() ? POLLIN : 0) | (source->wants_write() ? POLLOUT : 0));
         waiting_.push_back({source->fd(), events, 0});
         waiting_sources_.push_back(source);
     }
-    auto timeout = kLongestWait;
-    if (!timers_.empty()) {
-        // Rounded up: waking a fraction too early would spin until the timer is due.
-        const auto left =
-            std::chrono::ceil<std::chrono::milliseconds>(timers_.begin()->first.first - Clock::now());
-        timeout = std::clamp(left, std::chrono::milliseconds(0), kLongestWait);
+    waiting_.push_back({curl_sockets_.get(), POLLIN, 0});
+    std::timespec left{};
+    const auto deadline = next_deadline();
+    if (deadline) {
+        const auto rest = std::max(Clock::duration(0), *deadline - Clock::now());
+        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(rest);
+        left.tv_sec = seconds.count();
+        left.tv_nsec = std::chrono::duration_cast<std::chrono::nanoseconds>(rest - seconds).count();
     }
-    int ready = 0;
-    const CURLMcode code =
-        curl_multi_poll(multi_.get(), waiting_.data(), static_cast<unsigned>(waiting_.size()),
-                        static_cast<int>(timeout.count()), &ready);
-    if (code != CURLM_OK) {
-        throw std::runtime_error(std::string("waiting for events failed: ") + curl_multi_strerror(code));
+    if (ppoll(waiting_.data(), waiting_.size(), deadline ? &left : nullptr, nullptr) < 0) {
+        if (errno != EINTR) {
+            throw std::runtime_error(std::string("waiting for events failed: ") + std::strerror(errno));
+        }
+        for (pollfd& entry : waiting_) {
+            entry.revents = 0;
+        }
     }
+    curl_ready_ = waiting_.back().revents != 0;
 }
 
+// Hang-ups and errors count as both: reading or writing tells what is the matter.
 void EventLoop::dispatch_sources() {
-    for (std::size_t i = 0; i < waiting_.size(); ++i) {
-        const bool readable = (waiting_[i].revents & CURL_WAIT_POLLIN) != 0;
-        const bool writable = (waiting_[i].revents & CURL_WAIT_POLLOUT) != 0;
+    constexpr short trouble = POLLERR | POLLHUP | POLLNVAL;
+    for (std::size_t i = 0; i < waiting_sources_.size(); ++i) {
+        const short events = waiting_[i].revents;
+        const bool readable = (events & (POLLIN | trouble)) != 0;
+        const bool writable = (events & (POLLOUT | trouble)) != 0;
         // A callback may have removed a source that stands later in the list.
         if ((readable || writable) && waiting_sources_[i] != nullptr) {
             waiting_sources_[i]->on_ready(readable, writable);
         }
+    }
+}
+
+void EventLoop::serve_curl() {
+    int running = 0;
+    if (curl_ready_) {
+        std::array<epoll_event, kSocketsAtOnce> events;
+        const int count = epoll_wait(curl_sockets_.get(), events.data(), kSocketsAtOnce, 0);
+        for (int i = 0; i < count; ++i) {
+            const epoll_event& event = events.at(static_cast<std::size_t>(i));
+            const int what = ((event.events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |
+                             ((event.events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
+                             ((event.events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
+            curl_multi_socket_action(multi(), event.data.fd, what, &running);
+        }
+    }
+    if (curl_due_ && *curl_due_ <= Clock::now()) {
+        curl_due_.reset();
+        curl_multi_socket_action(multi(), CURL_SOCKET_TIMEOUT, 0, &running);
     }
 }
 

@@ -4,10 +4,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include <curl/curl.h>
+#include <poll.h>
+#include <unistd.h>
 
 namespace sync_engine {
 
@@ -21,6 +24,23 @@ struct CurlMultiDeleter {
     void operator()(CURLM* multi) const noexcept { curl_multi_cleanup(multi); }
 };
 
+// Closes what it owns.
+class OwnedFd {
+  public:
+    explicit OwnedFd(int fd) noexcept : fd_(fd) {}
+    OwnedFd(const OwnedFd&) = delete;
+    OwnedFd& operator=(const OwnedFd&) = delete;
+    ~OwnedFd() {
+        if (fd_ >= 0) {
+            close(fd_);
+        }
+    }
+    int get() const noexcept { return fd_; }
+
+  private:
+    int fd_;
+};
+
 // A file descriptor the loop waits for. Asked anew before each wait, so that both may change at any time.
 class FdSource {
   public:
@@ -31,7 +51,9 @@ class FdSource {
     virtual void on_ready(bool readable, bool writable) = 0;
 };
 
-// One thread, one poll: curl's transfers, other descriptors and timers. Callbacks run on the thread in run().
+// One thread that waits for curl's transfers, other descriptors and timers. curl says which sockets and when
+// it wants to hear of, so that what has nothing to tell costs nothing, however many there are. Callbacks run
+// on the thread in run().
 class EventLoop {
   public:
     using TimerId = std::pair<Clock::time_point, unsigned long>;
@@ -68,14 +90,21 @@ class EventLoop {
   private:
     void wait();
     void dispatch_sources();
+    void serve_curl();
+    std::optional<Clock::time_point> next_deadline() const;
+    static int watch_socket(CURL* easy, curl_socket_t socket, int what, void* self, void* known) noexcept;
+    static int set_curl_timer(CURLM* multi, long milliseconds, void* self) noexcept;
     void collect_transfers();
     void fire_timers();
 
+    OwnedFd curl_sockets_;  // an epoll; outlives the multi, which leaves it as it ends
+    bool curl_ready_ = false;
+    std::optional<Clock::time_point> curl_due_;
     std::unique_ptr<CURLM, CurlMultiDeleter> multi_;
     std::function<void(CURL*, CURLcode)> transfer_done_;
     std::function<void()> idle_;
     std::vector<FdSource*> sources_;
-    std::vector<curl_waitfd> waiting_;
+    std::vector<pollfd> waiting_;  // the sources, then curl_sockets_
     std::vector<FdSource*> waiting_sources_;
     std::map<TimerId, std::function<void()>> timers_;
     unsigned long next_timer_ = 1;

@@ -15,7 +15,9 @@ namespace {
 constexpr long kDefaultTimeoutMs = 30'000;
 constexpr long kDefaultConnectTimeoutMs = 10'000;
 constexpr std::size_t kMaxHeaderBytes = 256 * 1024;
-constexpr std::size_t kMaxSpareHandles = 256;
+constexpr std::size_t kMaxSpareHandles = 1024;
+// Of each transfer that is under way; a reply is read in pieces of that size.
+constexpr long kBufferBytes = 16 * 1024;
 constexpr std::string_view kNoConnection =
     "no connection to the host: it is unknown, unreachable, refuses connections, or has an address that this "
     "executor may not connect to";
@@ -150,6 +152,8 @@ void HttpClient::configure(Transfer& transfer, const HttpRequest& request) {
                "");  // else http_proxy in the environment would take the request elsewhere
     set_option(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
     set_option(easy, CURLOPT_NOSIGNAL, 1L);
+    set_option(easy, CURLOPT_BUFFERSIZE, kBufferBytes);
+    set_option(easy, CURLOPT_UPLOAD_BUFFERSIZE, kBufferBytes);
     set_option(easy, CURLOPT_QUICK_EXIT, 1L);
     set_option(easy, CURLOPT_TIMEOUT_MS, request.timeout_ms > 0 ? request.timeout_ms : kDefaultTimeoutMs);
     set_option(easy, CURLOPT_CONNECTTIMEOUT_MS,
