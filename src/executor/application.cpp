@@ -19,6 +19,7 @@
 #include "executor/http_client.hpp"
 #include "executor/jobs.hpp"
 #include "executor/json_string.hpp"
+#include "executor/lanes.hpp"
 #include "executor/log.hpp"
 #include "executor/metrics.hpp"
 #include "executor/redactor.hpp"
@@ -109,7 +110,9 @@ RunnerSettings runner_settings(const Options& options, const std::string& name) 
     settings.name = name;
     settings.info_json = info_json(options);
     settings.batch_size = static_cast<std::size_t>(options.batch_size);
-    settings.prefetch = static_cast<std::size_t>(options.prefetch);
+    if (options.prefetch) {
+        settings.prefetch = static_cast<std::size_t>(*options.prefetch);
+    }
     settings.once = options.once;
     settings.poll_seconds = options.poll_seconds;
     settings.heartbeat_seconds = options.heartbeat_seconds;
@@ -125,13 +128,13 @@ class Application {
           name_(options.name.empty() ? default_name() : options.name),
           log_(STDERR_FILENO, options.log_level, redactor_),
           stops_(options.test_stop_at),
-          work_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_, "work"),
+          work_(work_connections()),
           wake_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_ + " wake-up",
                 "wake-up"),
           tick_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_ + " tick", "tick"),
           http_(loop_, policy_, {options.max_body_bytes, options.user_agent, options.ca_file}),
           secrets_(options.secret_env, options.secret_dirs, process_sources().environment, redactor_),
-          runner_(loop_, work_, log_, metrics_, stops_, runner_settings(options, name_),
+          runner_(loop_, lanes(), log_, metrics_, stops_, runner_settings(options, name_),
                   [this](int status) { stop(status); }),
           jobs_({http_, secrets_, redactor_, log_, metrics_, stops_}, &find_connector,
                 static_cast<std::size_t>(options.concurrency),
@@ -161,6 +164,24 @@ class Application {
     }
 
   private:
+    std::vector<std::unique_ptr<Database>> work_connections() {
+        std::vector<std::unique_ptr<Database>> connections;
+        for (int i = 1; i <= options_.connections; ++i) {
+            connections.push_back(std::make_unique<Database>(loop_, log_, metrics_, options_.database_url,
+                                                             "sync-executor " + name_,
+                                                             i == 1 ? "work" : "work-" + std::to_string(i)));
+        }
+        return connections;
+    }
+
+    Lanes lanes() const {
+        std::vector<Database*> lanes;
+        for (const auto& database : work_) {
+            lanes.push_back(database.get());
+        }
+        return Lanes(std::move(lanes));
+    }
+
     void prepare() {
         know_own_secrets(options_, redactor_);
         raise_file_limit(log_, options_.concurrency);
@@ -168,7 +189,9 @@ class Application {
             policy_.allow(rule);
         }
         add_own_addresses(policy_);
-        work_.on_peer([this](int fd) { policy_.set_database_endpoint(peer_of(fd)); });
+        for (const auto& database : work_) {
+            database->on_peer([this](int fd) { policy_.set_database_endpoint(peer_of(fd)); });
+        }
         loop_.on_idle([this] {
             jobs_.start_waiting();
             runner_.pump();
@@ -205,7 +228,7 @@ class Application {
     TestStops stops_;
     AddressPolicy policy_;
     EventLoop loop_;
-    Database work_;
+    std::vector<std::unique_ptr<Database>> work_;
     Database wake_;
     Database tick_;
     HttpClient http_;

@@ -45,6 +45,7 @@ Jobs::Jobs(const Tools& tools, FindConnector find_connector, std::size_t concurr
       finished_(std::move(finished)) {}
 
 void Jobs::add(std::vector<ClaimedJob> claimed) {
+    const auto now = Clock::now();
     for (ClaimedJob& job : claimed) {
         const std::int64_t id = job.job.job_id;
         if (held_.contains(id)) {
@@ -52,6 +53,7 @@ void Jobs::add(std::vector<ClaimedJob> claimed) {
         }
         Held held;
         held.claimed = std::move(job);
+        held.added = now;
         held_.insert_or_assign(id, std::move(held));
         waiting_.push_back(id);
     }
@@ -179,8 +181,19 @@ void Jobs::drop(std::int64_t job_id) {
     give_up([job_id](const Held& other) { return other.claimed.job.job_id == job_id; });
 }
 
-Jobs::Released Jobs::give_up_waiting() {
-    return give_up([](const Held& held) { return held.stage == Stage::waiting; });
+bool Jobs::held_since(std::int64_t job_id, Clock::time_point when) const {
+    const auto found = held_.find(job_id);
+    return found != held_.end() && found->second.added <= when;
+}
+
+bool Jobs::is_finished(std::int64_t job_id) const {
+    const auto found = held_.find(job_id);
+    return found != held_.end() && found->second.stage == Stage::finished;
+}
+
+Jobs::Released Jobs::give_up_waiting(Clock::time_point before) {
+    return give_up(
+        [before](const Held& held) { return held.stage == Stage::waiting && held.added < before; });
 }
 
 Jobs::Released Jobs::give_up_unfinished() {

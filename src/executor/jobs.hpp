@@ -62,8 +62,14 @@ class Jobs {
     // Gives up a job that the database took away; aborts its request.
     void drop(std::int64_t job_id);
 
-    // Gives up those that have no result: the ones without a slot, or all. Aborts their requests.
-    Released give_up_waiting();
+    // Whether the job is held and was so at that time.
+    bool held_since(std::int64_t job_id, Clock::time_point when) const;
+    // Whether the job is held and has come to a result.
+    bool is_finished(std::int64_t job_id) const;
+
+    // Gives up those that have no result: the ones without a slot since before that time, or all. Aborts
+    // their requests.
+    Released give_up_waiting(Clock::time_point before);
     Released give_up_unfinished();
 
     // The database's word on a result that was sent: logged, counted, and the job is forgotten.
@@ -77,6 +83,7 @@ class Jobs {
         Stage stage = Stage::waiting;
         HttpRequest request{};
         HttpClient::TransferId transfer = 0;
+        Clock::time_point added{};
         Clock::time_point started{};
         double seconds = 0;
     };

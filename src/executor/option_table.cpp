@@ -46,6 +46,17 @@ OptionProblem set_switch(bool& target, std::string_view text) {
     return {};
 }
 
+OptionProblem set_prefetch(Options& o, std::string_view text) {
+    if (text == "auto") {
+        o.prefetch.reset();
+        return {};
+    }
+    int jobs = 0;
+    OptionProblem problem = set_integer(jobs, text, 0, 1000);
+    o.prefetch = jobs;
+    return problem.empty() ? problem : "must be auto or a whole number from 0 to 1000";
+}
+
 OptionProblem set_body_limit(Options& o, std::string_view text) {
     double bytes = 0;
     OptionProblem problem = set_number(bytes, text, 1024, 1024.0 * 1024 * 1024, "bytes");
@@ -149,11 +160,13 @@ constexpr std::array kSpecs{
     OptionSpec{"batch-size", "", "N", "1000", false, false,
                [](Options& o, Text v) { return set_integer(o.batch_size, v, 1, 1000); },
                "Most jobs in one claim and most results in one transaction."},
-    OptionSpec{"prefetch", "", "N", "0", false, false,
-               [](Options& o, Text v) { return set_integer(o.prefetch, v, 0, 1000); },
-               "Jobs claimed beyond the free slots, for very short jobs. Never more than are expected to "
-               "start within "
-               "one heartbeat."},
+    OptionSpec{
+        "prefetch", "", "auto|N", "auto", false, false, set_prefetch,
+        "Jobs claimed beyond the free slots: at most N that are expected to start within one heartbeat, "
+        "or as many as are expected to start within 0.1 seconds."},
+    OptionSpec{"connections", "", "N", "2", false, false,
+               [](Options& o, Text v) { return set_integer(o.connections, v, 1, 16); },
+               "Database connections for work: with two, a claim and a completion go on at once."},
     OptionSpec{"once", "", "", "off", false, false, [](Options& o, Text v) { return set_switch(o.once, v); },
                "Work off what is due, then exit with status 0."},
     OptionSpec{

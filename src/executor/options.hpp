@@ -16,11 +16,12 @@ namespace sync_engine {
 // What --help, the environment (SYNC_EXECUTOR_*) and the config file can set. The defaults are in the one
 // table of options.cpp, which parsing, --help and docs/executor.md share.
 struct Options {
-    std::string database_url;  // libpq URL or key=value string; empty: PG* variables and libpq's defaults
-    std::string name;          // empty: host name and process id
-    int concurrency = 0;       // jobs that may be in flight, 1..10000
-    int batch_size = 0;        // most jobs in one claim or one complete, 1..1000
-    int prefetch = 0;          // jobs claimed beyond the free slots, 0..1000
+    std::string database_url;     // libpq URL or key=value string; empty: PG* variables and libpq's defaults
+    std::string name;             // empty: host name and process id
+    int concurrency = 0;          // jobs that may be in flight, 1..10000
+    int batch_size = 0;           // most jobs in one claim or one complete, 1..1000
+    std::optional<int> prefetch;  // jobs claimed beyond the free slots, 0..1000; none: by how short jobs are
+    int connections = 0;          // to the database, for work, 1..16
     bool once = false;
     bool tick = false;
     bool wake_up = false;

@@ -7,6 +7,7 @@
 
 #include "executor/database.hpp"
 #include "executor/jobs.hpp"
+#include "executor/lanes.hpp"
 #include "executor/log.hpp"
 #include "executor/metrics.hpp"
 #include "executor/results.hpp"
@@ -20,20 +21,21 @@ struct RunnerSettings {
     std::string name;
     std::string info_json;
     std::size_t batch_size = 1000;
-    std::size_t prefetch = 0;
+    std::optional<std::size_t> prefetch;  // none: as many as jobs are short
     bool once = false;
     double poll_seconds = 5;
     double heartbeat_seconds = 15;
     double drain_seconds = 30;
 };
 
-// Talks to the database on one connection, one statement or transaction at a time, whatever is most urgent
-// first: register, what is in doubt, heartbeat, releases, results, claims, when to look again. Everything
-// else happens while it waits, so the busier it is, the larger its batches become.
+// Tells the database and asks it, whatever is most urgent first: register, what is in doubt, heartbeat,
+// releases, results, claims, when to look again. Each connection that has nothing to do takes the next of
+// these, so that a claim and completions go on at once; everything else happens while they wait, so the
+// busier they are, the larger their batches become.
 class Runner {
   public:
     // `on_exit` is called once, with the process's exit status.
-    Runner(EventLoop& loop, Database& database, Logger& log, Metrics& metrics, TestStops& stops,
+    Runner(EventLoop& loop, Lanes lanes, Logger& log, Metrics& metrics, TestStops& stops,
            RunnerSettings settings, std::function<void(int)> on_exit);
 
     // Must be called before start(); `jobs` is borrowed.
@@ -55,7 +57,7 @@ class Runner {
     // Claims no more, lets running jobs finish until the deadline, hands the rest back, then exits.
     void drain();
 
-    // Does the next thing, if there is one. To be called before each wait of the event loop.
+    // Does what there is to do. To be called before each wait of the event loop.
     void pump();
 
   private:
@@ -67,23 +69,28 @@ class Runner {
 
     void connected();
     void be_patient();
-    void register_executor();
-    void registered(const ScriptOutcome& outcome);
-    void send_heartbeat();
-    void heard(const ScriptOutcome& outcome);
-    void send_release();
-    void send_results();
-    void results_answered(const ScriptOutcome& outcome);
-    void results_refused(const ScriptOutcome& outcome);
-    void claim();
-    void claimed(const ScriptOutcome& outcome, std::size_t asked);
-    void ask_next_claim();
+    bool give_work(Database& lane);
+    void register_executor(Database& lane);
+    void registered(Database& lane, const ScriptOutcome& outcome);
+    void send_heartbeat(Database& lane);
+    void heard(Database& lane, const ScriptOutcome& outcome, Clock::time_point sent);
+    void hand_back_stale();
+    void send_release(Database& lane);
+    void send_results(Database& lane);
+    void results_answered(Database& lane, ResultBatch& batch, const ScriptOutcome& outcome);
+    void results_refused(Database& lane, ResultBatch& batch, const ScriptOutcome& outcome);
+    void claim(Database& lane);
+    void claimed(Database& lane, const ScriptOutcome& outcome, std::size_t asked);
+    void claim_refused(Database& lane, const ScriptOutcome& outcome);
+    void size_next_claim(std::size_t asked, std::size_t got);
+    void ask_next_claim(Database& lane);
+    std::size_t ahead() const;
     std::size_t free_room() const;
     std::size_t claimable() const;
     bool results_ripe() const;
     bool nothing_left() const;
     bool once_is_done() const;
-    void failed(const ScriptOutcome& outcome, std::string_view what);
+    void failed(Database& lane, const ScriptOutcome& outcome, std::string_view what);
     void arm_timer();
     void release_later(Jobs::Released released);
     void drain_deadline();
@@ -91,7 +98,7 @@ class Runner {
     bool retry_is_due() const { return Clock::now() >= retry_at_; }
 
     EventLoop& loop_;
-    Database& database_;
+    Lanes lanes_;
     Logger& log_;
     Metrics& metrics_;
     TestStops& stops_;
@@ -102,14 +109,22 @@ class Runner {
     Phase phase_ = Phase::waiting;
     std::string incarnation_;
     ResultQueue results_;
-    ResultBatch sending_;
     Jobs::Released to_release_;
+    // What is under way; of each but completions one at a time.
+    bool registering_ = false;
+    bool heartbeat_sent_ = false;
+    bool releasing_ = false;
+    bool claiming_ = false;
+    bool asking_ = false;
+    int completing_ = 0;
     Clock::time_point first_result_{};
     Clock::time_point next_heartbeat_{};
     Clock::time_point next_claim_{};
     Clock::time_point last_claim_{};
-    Clock::time_point retry_at_{};  // after an error of the server: nothing but heartbeats before
+    Clock::time_point prefetch_from_{};  // nothing is prefetched before
+    Clock::time_point retry_at_{};       // after an error of the server: nothing but heartbeats before
     RetryDelay retry_delay_{0.2, 30};
+    std::size_t ahead_limit_ = 0;  // grows from claim to claim while there is more
     bool claims_held_ = false;
     bool claim_wanted_ = true;
     bool ask_next_ = false;

@@ -1,4 +1,5 @@
 // How the runner tells the database of results.
+#include <memory>
 #include <unordered_map>
 #include <utility>
 
@@ -34,30 +35,37 @@ bool Runner::results_ripe() const {
     if (results_.empty()) {
         return false;
     }
+    if (completing_ > 0) {
+        return results_.full();  // else they may gather until the answer comes
+    }
     const bool nothing_to_wait_for = jobs_->running() == 0 && jobs_->waiting() == 0;
     return results_.full() || nothing_to_wait_for || phase_ == Phase::draining ||
            Clock::now() >= first_result_ + kLinger;
 }
 
-void Runner::send_results() {
-    sending_ = results_.pop();
+void Runner::send_results(Database& lane) {
+    const auto batch = std::make_shared<ResultBatch>(results_.pop());
     first_result_ = Clock::now();
     stops_.reach("completing");
-    metrics_.batch_sent(sending_.jobs.size());
-    database_.run(result_script(sending_), [this](ScriptOutcome&& outcome) { results_answered(outcome); });
+    metrics_.batch_sent(batch->jobs.size());
+    ++completing_;
+    lane.run(result_script(*batch), [this, &lane, batch](ScriptOutcome&& outcome) {
+        --completing_;
+        results_answered(lane, *batch, outcome);
+    });
     stops_.reach("complete_sent");
 }
 
-void Runner::results_answered(const ScriptOutcome& outcome) {
+void Runner::results_answered(Database& lane, ResultBatch& batch, const ScriptOutcome& outcome) {
     using Status = ScriptOutcome::Status;
     if (outcome.status == Status::lost) {
         log_.warn("results are in doubt, they are sent again",
-                  {{"jobs", static_cast<std::int64_t>(sending_.jobs.size())}});
-        results_.push_again(std::move(sending_));
+                  {{"jobs", static_cast<std::int64_t>(batch.jobs.size())}});
+        results_.push_again(std::move(batch));
         return;
     }
     if (outcome.status == Status::failed) {
-        results_refused(outcome);
+        results_refused(lane, batch, outcome);
         return;
     }
     stops_.reach("completed");
@@ -71,7 +79,7 @@ void Runner::results_answered(const ScriptOutcome& outcome) {
             answers.insert_or_assign(answer.job_id, std::move(answer));
         }
     }
-    for (const FinishedJob& job : sending_.jobs) {
+    for (const FinishedJob& job : batch.jobs) {
         const auto found = answers.find(job.job_id);
         if (found != answers.end()) {
             jobs_->ended(job, found->second.outcome, found->second.detail);
@@ -79,24 +87,23 @@ void Runner::results_answered(const ScriptOutcome& outcome) {
             jobs_->ended(job, in_parts && outcome.done() ? "completed" : "stale", "");
         }
     }
-    sending_ = {};
 }
 
-void Runner::results_refused(const ScriptOutcome& outcome) {
+void Runner::results_refused(Database& lane, ResultBatch& batch, const ScriptOutcome& outcome) {
     const bool too_slow = outcome.sqlstate == "57014";
     const SqlTrouble trouble = classify_sqlstate(outcome.sqlstate);
-    const bool several = sending_.jobs.size() > 1;
+    const bool several = batch.jobs.size() > 1;
     if (trouble != SqlTrouble::bad_data && !(too_slow && several)) {
-        results_.push_again(std::move(sending_));
-        failed(outcome, "results");
+        results_.push_again(std::move(batch));
+        failed(lane, outcome, "results");
         return;
     }
     if (several) {
         // One job's data must not hold up the others: halve until it stands alone.
-        results_.push_halves(std::move(sending_));
+        results_.push_halves(std::move(batch));
         return;
     }
-    FinishedJob& job = sending_.jobs.front();
+    FinishedJob& job = batch.jobs.front();
     log_.error("the database refused a result",
                {{"job_id", job.job_id}, {"sqlstate", outcome.sqlstate}, {"error", outcome.message}});
     const auto* failure = std::get_if<Failure>(&job.result);
@@ -105,7 +112,7 @@ void Runner::results_refused(const ScriptOutcome& outcome) {
         return;
     }
     job.result = refused_result(outcome.message);
-    results_.push_again(std::move(sending_));
+    results_.push_again(std::move(batch));
 }
 
 }  // namespace sync_engine

@@ -58,6 +58,20 @@ def test_jobs_without_a_slot_are_handed_back_at_once(engine):
     assert [r["attempts"] for r in rows] == [0] * 5
 
 
+def test_jobs_that_find_no_slot_are_left_to_others(engine):
+    """The first of five hangs; what was claimed ahead of its slot is handed back after a heartbeat."""
+    engine.github()
+    repos = [engine.repo(items=1) for _ in range(5)]
+    for repo in repos:
+        repo.behave("hang")
+    jobs = [engine.trigger(engine.github_connection(repo)) for repo in repos]
+    started = engine.executor("--concurrency", "1", "--prefetch", "10", name="busy").ready()
+    wait_until(lambda: [engine.job(j)["status"] for j in jobs] == ["running"] * 5, "all to be claimed")
+    started.wait_for("released jobs", jobs=4)
+    wait_until(lambda: sorted(engine.job(j)["status"] for j in jobs) == ["queued"] * 4 + ["running"], "four to return")
+    assert [engine.job(j)["attempts"] for j in jobs] == [0] * 5
+
+
 def test_a_second_signal_ends_it_at_once(engine):
     started, _, connection, job = running_job(engine, "--drain-seconds", "600", behaviour={"kind": "hang"})
     started.signal(signal.SIGTERM)

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_several_pages_land_every_signal_once(engine):
     repo = engine.repo(items=45)
@@ -104,18 +106,33 @@ def test_two_executors_share_the_work(engine):
     assert [e.stop() for e in both] == [0, 0]
 
 
-def test_many_short_jobs_share_transactions(engine):
+@pytest.mark.parametrize("flags", [(), ("--connections", "1"), ("--prefetch", "1000"), ("--connections", "4")])
+def test_many_short_jobs_share_transactions(engine, flags):
     engine.provider("noop", connector="noop", config={"noop": {"signals": 1}})
     engine.db.run(
         "INSERT INTO sync.connections (tenant_id, provider_slug) SELECT 'acme', 'noop' FROM generate_series(1, 2000)"
     )
     engine.db.run("SELECT sync.tick()")
-    done = engine.run_once("--prefetch", "1000", "--log-level", "info")
+    done = engine.run_once(*flags, "--log-level", "info")
     assert len(done.lines("job ended", outcome="completed")) == 2000
     transactions = engine.db.value(
         "SELECT count(DISTINCT xmin::text) FROM sync.sync_executions WHERE connection_id IS NOT NULL"
     )
     assert transactions <= 20
+
+
+def test_heartbeats_between_completions_take_no_job_away(engine):
+    """What another connection ends while a heartbeat is under way is not running any more, and yet not lost."""
+    engine.provider("noop", connector="noop", config={"noop": {"cursor": True}})
+    engine.db.run(
+        "INSERT INTO sync.connections (tenant_id, provider_slug) SELECT 'acme', 'noop' FROM generate_series(1, 3000)"
+    )
+    engine.db.run("SELECT sync.tick()")
+    done = engine.run_once("--heartbeat-seconds", "0.1", "--batch-size", "50", "--connections", "4")
+    assert len(done.lines("job ended", outcome="completed")) == 3000
+    assert done.lines("job was taken away") == []
+    statuses = engine.db.rows("SELECT status, count(*) FROM sync.sync_executions GROUP BY 1")
+    assert statuses == [("succeeded", 3000)]
 
 
 def test_a_page_of_thousands_of_signals_lands_in_parts_of_one_transaction(engine):

@@ -109,6 +109,29 @@ TEST_F(JobsTest, NoMoreRequestsThanSlots) {
     EXPECT_EQ(jobs_.waiting(), 1U);
 }
 
+TEST_F(JobsTest, OnlyWhatHasWaitedIsGivenUp) {
+    jobs_.add({claimed(1, "get"), claimed(2, "get"), claimed(3, "get")});
+    jobs_.start_waiting();
+    const auto then = Clock::now();
+    EXPECT_TRUE(jobs_.give_up_waiting(then - std::chrono::hours(1)).job_ids.empty());
+    EXPECT_EQ(jobs_.give_up_waiting(then + std::chrono::hours(1)).job_ids, std::vector<std::int64_t>{3});
+    EXPECT_EQ(jobs_.running(), 2U);
+    EXPECT_EQ(jobs_.waiting(), 0U);
+}
+
+TEST_F(JobsTest, TellsSinceWhenAJobIsHeldAndWhetherItIsThrough) {
+    const auto before = Clock::now() - std::chrono::hours(1);
+    jobs_.add({claimed(1, "page"), claimed(2, "get")});
+    const auto after = Clock::now() + std::chrono::hours(1);
+    EXPECT_FALSE(jobs_.is_finished(1));
+    jobs_.start_waiting();
+    EXPECT_TRUE(jobs_.is_finished(1));
+    EXPECT_FALSE(jobs_.is_finished(2));
+    EXPECT_FALSE(jobs_.held_since(1, before));
+    EXPECT_TRUE(jobs_.held_since(1, after));
+    EXPECT_FALSE(jobs_.held_since(3, after));
+}
+
 TEST_F(JobsTest, TroubleBecomesAFailureOfItsOwnJob) {
     ClaimedJob unknown = claimed(3, "page");
     unknown.job.connector = "nobody";
@@ -139,7 +162,7 @@ TEST_F(JobsTest, WhatIsGivenUpIsForgottenWithItsRequest) {
     jobs_.add(
         {claimed(1, "get", "a"), claimed(2, "page", "b"), claimed(3, "get", "c"), claimed(4, "get", "d")});
     jobs_.start_waiting();
-    const auto waiting = jobs_.give_up_waiting();
+    const auto waiting = jobs_.give_up_waiting(Clock::time_point::max());
     EXPECT_EQ(waiting.job_ids, (std::vector<std::int64_t>{4}));
     EXPECT_EQ(waiting.claim_tokens, (std::vector<std::string>{"d"}));
     EXPECT_EQ(jobs_.running(), 2U);

@@ -43,7 +43,8 @@ TEST_F(OptionsTest, DefaultsComeFromTheTable) {
     const Options options = parse({});
     EXPECT_EQ(options.concurrency, 64);
     EXPECT_EQ(options.batch_size, 1000);
-    EXPECT_EQ(options.prefetch, 0);
+    EXPECT_EQ(options.prefetch, std::nullopt);
+    EXPECT_EQ(options.connections, 2);
     EXPECT_FALSE(options.once);
     EXPECT_FALSE(options.tick);
     EXPECT_TRUE(options.wake_up);
@@ -55,6 +56,15 @@ TEST_F(OptionsTest, DefaultsComeFromTheTable) {
     EXPECT_EQ(options.user_agent, "sync-executor/" SYNC_ENGINE_VERSION);
     EXPECT_TRUE(options.secret_env.empty());
     EXPECT_TRUE(options.allowed_addresses.empty());
+}
+
+TEST_F(OptionsTest, PrefetchIsANumberOrAutomatic) {
+    EXPECT_EQ(parse({"--prefetch", "7"}).prefetch, 7);
+    environment_["SYNC_EXECUTOR_PREFETCH"] = "7";
+    EXPECT_EQ(parse({"--prefetch", "auto"}).prefetch, std::nullopt);
+    for (const char* bad : {"", "1001", "-1", "automatic"}) {
+        EXPECT_THROW(parse({"--prefetch", bad}), OptionError);
+    }
 }
 
 TEST_F(OptionsTest, ValuesAreReadWithAndWithoutEqualsSign) {
