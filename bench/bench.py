@@ -9,13 +9,14 @@ import time
 import drain
 import executor
 import report
+import slow
 import tick
 from cluster import Cluster
 
 # Due connections of a tick; jobs of a queue, and how many are drained one by one; the executor's jobs.
 SIZES = {
-    "full": {"due": 100_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000},
-    "quick": {"due": 10_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500},
+    "full": {"due": 100_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000, "slow": 20_000},
+    "quick": {"due": 10_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500, "slow": 10_000},
 }
 
 
@@ -28,7 +29,7 @@ def options():
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--runs", type=int, default=3, help="rounds whose medians are shown, 1 to 5")
     parser.add_argument("--output", required=True, help="file for the page, which is printed too")
-    parser.add_argument("parts", nargs="+", choices=["tick", "drain", "executor"])
+    parser.add_argument("parts", nargs="+", choices=["tick", "drain", "executor", "slow"])
     return parser.parse_args()
 
 
@@ -50,9 +51,11 @@ def main():
     if "drain" in chosen.parts:
         costs = drain.run(cluster, first_due, size["jobs"], size["single"], runs, progress)
         parts |= report.drain_table(costs)
+    bench = executor.Bench(cluster, chosen.executor, chosen.demo_api)
     if "executor" in chosen.parts:
-        bench = executor.Bench(cluster, chosen.executor, chosen.demo_api)
         parts |= report.executor_table(bench.run(first_due, size["noop"], size["http"], runs, progress))
+    if "slow" in chosen.parts:
+        parts |= report.slow_table(slow.run(bench, first_due, size["slow"], runs, progress))
     page = report.page(parts)
     print(page)
     pathlib.Path(chosen.output).write_text(page)

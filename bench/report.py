@@ -8,6 +8,7 @@ import string
 
 import drain
 import executor
+import slow
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 SETTINGS = ("shared_buffers", "max_wal_size", "fsync", "synchronous_commit", "full_page_writes", "autovacuum",
@@ -76,6 +77,7 @@ def circumstances(cluster, runs, size):
         "settings": ", ".join(f"`{name} = {cluster.value(f'SHOW {name}')}`" for name in SETTINGS),
         "concurrency": str(executor.CONCURRENCY),
         "items": str(executor.ITEMS_PER_CONNECTION),
+        "slow_concurrency": f"{slow.CONCURRENCY:,}",
     }
 
 
@@ -139,6 +141,14 @@ def executor_table(results):
     return {"executor": table(head, rows)}
 
 
+def slow_table(runs):
+    row = [f"{runs[0].count:,}", number(median(runs, lambda r: r.requests_at_once)),
+           number(median(runs, lambda r: r.rate)), number(median(runs, lambda r: r.peak_bytes / 2**20)),
+           number(median(runs, lambda r: r.cpu_seconds / r.seconds)), commits_each(runs)]
+    head = ["jobs", "requests at once", "jobs/s", "executor's peak MB", "executor's cores", "commits/job"]
+    return {"slow": table(head, [row])}
+
+
 def page(parts):
-    missing = dict.fromkeys(["tick", "idle", "drain", "executor"], "Not measured in this run.")
+    missing = dict.fromkeys(["tick", "idle", "drain", "executor", "slow"], "Not measured in this run.")
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)

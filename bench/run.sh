@@ -2,12 +2,12 @@
 # `make bench`: builds, installs the extension into PostgreSQL, starts a private server and measures tick, drain and
 # executor beside bare baselines of the same run. Prints tables and writes them to docs/benchmarks.md; with QUICK=1
 # smaller and faster, to build/benchmarks.md. RUNS is the number of rounds whose medians are shown (3, or 1 if QUICK),
-# PARTS some of "tick drain executor".
+# PARTS some of "tick drain executor slow".
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/../scripts/lib.sh"
 
-parts=${PARTS:-tick drain executor}
+parts=${PARTS:-tick drain executor slow}
 if [ "${QUICK:-0}" = 1 ]; then
     size=quick
     runs=${RUNS:-1}
