@@ -50,11 +50,7 @@ Datum verdict_text(Verdict verdict) {
 
 // The override as the core takes it: nothing where none is meant, NaN where it is not a whole number. Decided
 // on the numeric itself, since 900 and a fraction too small for a double are not the same.
-std::optional<double> decode_override(Jsonb* json) {
-    JsonbValue value;
-    if (!JsonbExtractScalar(&json->root, &value)) {
-        return std::numeric_limits<double>::quiet_NaN();
-    }
+std::optional<double> decode_override(const JsonbValue& value) {
     if (value.type == jbvNull) {
         return std::nullopt;
     }
@@ -68,6 +64,43 @@ std::optional<double> decode_override(Jsonb* json) {
         return std::numeric_limits<double>::quiet_NaN();
     }
     return static_cast<double>(whole);
+}
+
+std::optional<double> decode_override(Jsonb* json) {
+    JsonbValue value;
+    if (!JsonbExtractScalar(&json->root, &value)) {
+        return std::numeric_limits<double>::quiet_NaN();
+    }
+    return decode_override(value);
+}
+
+JsonbValue* find_key(JsonbContainer* object, const char* key) {
+    return getKeyJsonValueFromContainer(object, key, static_cast<int>(strlen(key)), nullptr);
+}
+
+// metadata.sync; null where there is no such object.
+JsonbContainer* own_object(Jsonb* metadata) {
+    JsonbValue* own = JB_ROOT_IS_OBJECT(metadata) ? find_key(&metadata->root, "sync") : nullptr;
+    return own != nullptr && own->type == jbvBinary && JsonContainerIsObject(own->val.binary.data)
+               ? own->val.binary.data
+               : nullptr;
+}
+
+std::optional<double> override_in(JsonbContainer* own) {
+    const JsonbValue* value = own == nullptr ? nullptr : find_key(own, "interval_seconds");
+    return value == nullptr ? std::nullopt : decode_override(*value);
+}
+
+std::optional<TimestampUs> activation_in(JsonbContainer* own) {
+    const JsonbValue* value = own == nullptr ? nullptr : find_key(own, "first_activated_at");
+    if (value == nullptr || value->type != jbvString) {
+        return std::nullopt;
+    }
+    return parse_utc({value->val.string.val, static_cast<std::size_t>(value->val.string.len)});
+}
+
+IntervalLimits configured_limits() {
+    return {guc::default_interval_seconds, kMinIntervalSeconds, guc::max_overridden_interval_seconds};
 }
 
 JitterBounds configured_bounds(int32 base_seconds) {
@@ -107,10 +140,8 @@ SYNC_ENGINE_FUNCTION(draw_jitter) {
 }
 
 SYNC_ENGINE_FUNCTION(effective_interval) {
-    const IntervalLimits limits = {guc::default_interval_seconds, kMinIntervalSeconds,
-                                   guc::max_overridden_interval_seconds};
-    const EffectiveInterval interval =
-        effective_interval(PG_ARGISNULL(0) ? std::nullopt : decode_override(PG_GETARG_JSONB_P(0)), limits);
+    const EffectiveInterval interval = effective_interval(
+        PG_ARGISNULL(0) ? std::nullopt : decode_override(PG_GETARG_JSONB_P(0)), configured_limits());
     Datum values[] = {Int32GetDatum(interval.base_seconds), BoolGetDatum(interval.valid)};
     bool nulls[] = {false, false};
     return make_record(fcinfo, values, nulls);
@@ -132,6 +163,31 @@ SYNC_ENGINE_FUNCTION(plan_run) {
     set_time(plan.slot, &values[1], &nulls[1]);
     set_time(plan.scheduled_at, &values[2], &nulls[2]);
     set_time(plan.next_run_at, &values[3], &nulls[3]);
+    return make_record(fcinfo, values, nulls);
+}
+
+SYNC_ENGINE_FUNCTION(plan_tick) {
+    JsonbContainer* own = PG_ARGISNULL(0) ? nullptr : own_object(PG_GETARG_JSONB_P(0));
+    const EffectiveInterval interval = effective_interval(override_in(own), configured_limits());
+    const std::optional<TimestampUs> activated = activation_in(own);
+    PlanInput input = {
+        .last_finished = optional_time(fcinfo, 1),
+        .base_seconds = interval.base_seconds,
+        .activation = activated ? activated : optional_time(fcinfo, 2),
+        .as_of = PG_ARGISNULL(3) ? kTimestampInfinity : PG_GETARG_TIMESTAMPTZ(3),
+        .jitter_seconds = draw_uniform(configured_bounds(interval.base_seconds), random_bits),
+        .tick_interval_seconds = guc::tick_interval_seconds,
+    };
+    const RunPlan plan = plan_run(input);
+    Datum values[7];
+    bool nulls[7] = {};
+    values[0] = Int32GetDatum(interval.base_seconds);
+    values[1] = BoolGetDatum(interval.valid);
+    values[2] = Int32GetDatum(input.jitter_seconds);
+    values[3] = verdict_text(plan.verdict);
+    set_time(plan.slot, &values[4], &nulls[4]);
+    set_time(plan.scheduled_at, &values[5], &nulls[5]);
+    set_time(plan.next_run_at, &values[6], &nulls[6]);
     return make_record(fcinfo, values, nulls);
 }
 

@@ -29,6 +29,13 @@ CREATE FUNCTION sync._plan_run(last_finished timestamptz, base_seconds int, acti
 COMMENT ON FUNCTION sync._plan_run(timestamptz, int, timestamptz, timestamptz, int) IS
     'What a tick at as_of does about a connection: bootstrap, look_ahead, catch_up or not_yet, and for when';
 
+CREATE FUNCTION sync._plan_tick(metadata jsonb, last_finished timestamptz, created_at timestamptz, as_of timestamptz,
+                                OUT base_seconds int, OUT valid boolean, OUT jitter int, OUT verdict text, OUT slot timestamptz,
+                                OUT scheduled_at timestamptz, OUT next_run_at timestamptz)
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_plan_tick';
+COMMENT ON FUNCTION sync._plan_tick(jsonb, timestamptz, timestamptz, timestamptz) IS
+    'Internal: _effective_interval, _draw_jitter and _plan_run for a connection with that metadata, in one go';
+
 CREATE FUNCTION sync._backoff(attempts int, base double precision, max double precision, hint numeric) RETURNS numeric
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_backoff';
 COMMENT ON FUNCTION sync._backoff(int, double precision, double precision, numeric) IS

@@ -91,13 +91,14 @@ CREATE TRIGGER connection_updated AFTER UPDATE OF status, metadata, last_increme
                OR OLD.last_incremental_finished_at IS DISTINCT FROM NEW.last_incremental_finished_at))
     EXECUTE FUNCTION sync._connection_updated();
 
--- Deleting: the foreign keys take the live rows; signals and history carry none, so they go here, or later in batches.
+-- Deleting: live jobs go at once; signals and history too where they are few, else later in batches.
 CREATE FUNCTION sync._connections_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
 AS $$
 BEGIN
+    DELETE FROM ONLY sync.sync_jobs j USING deleted d WHERE j.connection_id = d.id;
     INSERT INTO sync.deleted_connections (connection_id, tenant_id)
     SELECT d.id, d.tenant_id FROM deleted d
     ON CONFLICT (connection_id) DO NOTHING;
@@ -170,6 +171,9 @@ BEGIN
                                 owner.tenant_id, owner.provider_slug, NEW.tenant_id, NEW.provider_slug),
                 HINT = 'Leave tenant_id and provider_slug null to take over those of the connection.';
         END IF;
+    ELSIF NEW.connection_id IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = format('connection %s does not exist', NEW.connection_id),
+            HINT = 'Insert the connection before its jobs.', SCHEMA = 'sync', TABLE = 'sync_jobs', COLUMN = 'connection_id';
     END IF;
     -- An id above the sequence's is new; one that was chosen by hand can be that of a finished job.
     IF TG_OP = 'INSERT' AND NEW.id <= (SELECT q.last_value FROM sync.sync_jobs_id_seq q)

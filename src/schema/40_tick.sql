@@ -25,13 +25,13 @@ END
 $$;
 COMMENT ON FUNCTION sync._require_time(timestamptz) IS 'Internal: refuses a time that nothing can be reckoned from';
 
-CREATE FUNCTION sync._tick_rows(ids bigint[], as_of timestamptz, OUT enqueued int, OUT skipped int)
+CREATE FUNCTION sync._tick_rows(state_tids tid[], connection_tids tid[], as_of timestamptz, OUT enqueued int, OUT skipped int)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
 SET jit = off
 SET enable_seqscan = off
-SET random_page_cost = 1.1
+SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -41,58 +41,55 @@ DECLARE
     bad_ids bigint[];
     bad_values text[];
 BEGIN
-    -- Nested, each level fenced off: in a lateral join the planner would memoize, and give one jitter to many.
     WITH look AS MATERIALIZED (
-        SELECT y.*, (y.plan).verdict, (y.plan).slot, (y.plan).scheduled_at, (y.plan).next_run_at
+        -- Fenced off, so that the plan and its jitter are reckoned once a row.
+        SELECT x.*, (x.plan).base_seconds, (x.plan).valid, (x.plan).jitter, (x.plan).verdict, (x.plan).slot, (x.plan).scheduled_at,
+               (x.plan).next_run_at
         FROM (
-            SELECT x.*, sync._plan_run(x.finished, x.base_seconds, x.activation, $2, x.jitter) AS plan
-            FROM (
-                SELECT w.*, (w.effective).base_seconds, (w.effective).valid, sync._draw_jitter((w.effective).base_seconds) AS jitter
-                FROM (
-                    SELECT c.id, c.tenant_id, c.provider_slug, c.metadata, c.last_incremental_finished_at AS finished,
-                           COALESCE(sync.parse_utc(c.metadata #>> '{sync,first_activated_at}'), c.created_at) AS activation,
-                           c.status = 'active' AS active, p.status = 'active' AS provider_active,
-                           sync._effective_interval(c.metadata #> '{sync,interval_seconds}') AS effective
-                    FROM sync.connections c
-                    JOIN sync.providers p ON p.slug = c.provider_slug
-                    WHERE c.id = ANY ($1)
-                    OFFSET 0) w
-                OFFSET 0) x
-            OFFSET 0) y
+            SELECT u.state_tid, u.connection_tid, c.id, c.tenant_id, c.provider_slug, c.last_incremental_finished_at AS finished,
+                   c.status = 'active' AS active, p.status = 'active' AS provider_active,
+                   sync._plan_tick(c.metadata, c.last_incremental_finished_at, c.created_at, $3) AS plan
+            FROM unnest($1, $2) u (state_tid, connection_tid)
+            JOIN sync.connections c ON c.ctid = u.connection_tid
+            JOIN sync.providers p ON p.slug = c.provider_slug
+            OFFSET 0) x
     ), ins AS (
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, scheduled_at, run_id, created_at)
-        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, 'incremental', n.scheduled_at, n.id, $2
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, 'incremental', n.scheduled_at, n.id, $3
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, l.id AS connection_id,
                      l.tenant_id, l.provider_slug, l.scheduled_at
               FROM look l
               WHERE l.active AND l.provider_active AND l.verdict <> 'not_yet') n
         ON CONFLICT (connection_id, job_type) WHERE status IN ('queued', 'running') DO NOTHING
         RETURNING connection_id
+    ), done AS MATERIALIZED (
+        SELECT l.*, i.connection_id IS NOT NULL AS enqueued, l.finished > $3 AS ahead
+        FROM look l LEFT JOIN ins i ON i.connection_id = l.id
     ), changed AS (
         UPDATE sync.connections c
         SET metadata = CASE
-                           WHEN l.valid OR keep_default THEN sync._metadata_with(c.metadata, p.patch)
+                           WHEN d.enqueued AND d.valid
+                               THEN sync._metadata_with(c.metadata, jsonb_build_object('next_run_at', sync._format_utc(d.next_run_at),
+                                                                                       'last_jitter_seconds', d.jitter))
+                           WHEN d.valid OR keep_default THEN sync._metadata_with(c.metadata, p.patch)
                            ELSE sync._metadata_with(c.metadata, p.patch) #- '{sync,interval_seconds}'
                        END,
-            last_incremental_finished_at = CASE WHEN l.finished > $2 THEN $2 ELSE l.finished END
-        FROM look l
-        LEFT JOIN ins i ON i.connection_id = l.id
+            last_incremental_finished_at = CASE WHEN d.ahead THEN $3 ELSE d.finished END
+        FROM done d
         CROSS JOIN LATERAL (
-            SELECT CASE WHEN i.connection_id IS NULL AND l.finished > $2
-                            THEN jsonb_build_object('next_run_at', sync._format_utc(l.next_run_at))
-                        WHEN i.connection_id IS NULL THEN '{}'::jsonb
-                        ELSE jsonb_build_object('next_run_at', sync._format_utc(l.next_run_at), 'last_jitter_seconds', l.jitter) END
-                   || CASE WHEN l.valid OR NOT keep_default THEN '{}'::jsonb
+            SELECT CASE WHEN d.enqueued THEN jsonb_build_object('next_run_at', sync._format_utc(d.next_run_at),
+                                                                'last_jitter_seconds', d.jitter)
+                        WHEN d.ahead THEN jsonb_build_object('next_run_at', sync._format_utc(d.next_run_at))
+                        ELSE '{}' END
+                   || CASE WHEN d.valid OR NOT keep_default THEN '{}'::jsonb
                            ELSE jsonb_build_object('interval_seconds', default_seconds) END AS patch) p
-        WHERE c.id = l.id AND (i.connection_id IS NOT NULL OR NOT l.valid OR l.finished > $2)
+        WHERE c.ctid = d.connection_tid AND (d.enqueued OR NOT d.valid OR d.ahead)
     ), stated AS (
         UPDATE sync.connection_state s
-        SET due_at = CASE WHEN l.active AND l.provider_active AND l.verdict = 'not_yet' THEN l.next_run_at END,
-            parked_for = CASE WHEN l.active AND NOT l.provider_active THEN l.provider_slug END
-        FROM look l
-        WHERE s.connection_id = l.id
-    ), done AS (
-        SELECT l.*, i.connection_id IS NOT NULL AS enqueued FROM look l LEFT JOIN ins i ON i.connection_id = l.id
+        SET due_at = CASE WHEN d.active AND d.provider_active AND d.verdict = 'not_yet' THEN d.next_run_at END,
+            parked_for = CASE WHEN d.active AND NOT d.provider_active THEN d.provider_slug END
+        FROM done d
+        WHERE s.ctid = d.state_tid
     ), told AS (
         SELECT count(sync._trace_scheduled(d.id, d.jitter, d.base_seconds, d.slot, d.scheduled_at, d.next_run_at)) AS traced,
                count(sync._metric_observe('sync_scheduler_jitter_seconds', '', d.jitter)) AS observed
@@ -104,7 +101,8 @@ BEGIN
     SELECT count(*) FILTER (WHERE d.enqueued),
            count(*) FILTER (WHERE NOT d.enqueued AND d.active AND d.provider_active AND d.verdict <> 'not_yet'),
            array_agg(d.id) FILTER (WHERE NOT d.valid),
-           array_agg(left((d.metadata #> '{sync,interval_seconds}')::text, 60)) FILTER (WHERE NOT d.valid)
+           array_agg((SELECT left((c.metadata #> '{sync,interval_seconds}')::text, 60) FROM sync.connections c WHERE c.id = d.id))
+               FILTER (WHERE NOT d.valid)
     INTO enqueued, skipped, bad_ids, bad_values
     FROM done d, told, counted
     WHERE told.traced >= 0 AND counted.added >= 0;
@@ -117,43 +115,47 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION sync._tick_rows(bigint[], timestamptz) IS 'Internal: schedules the connections given, which the caller has locked';
+COMMENT ON FUNCTION sync._tick_rows(tid[], tid[], timestamptz) IS
+    'Internal: schedules the connections whose rows are given by their place, which holds because the caller has locked them';
 
-CREATE FUNCTION sync._tick_rows_safely(ids bigint[], as_of timestamptz, OUT enqueued int, OUT skipped int, OUT set_back int)
+CREATE FUNCTION sync._tick_rows_safely(state_tids tid[], connection_tids tid[], as_of timestamptz,
+    OUT enqueued int, OUT skipped int, OUT set_back int)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
 AS $$
 DECLARE
-    half int := cardinality(ids) / 2;
+    half int := cardinality(state_tids) / 2;
+    bad bigint;
     part record;
 BEGIN
     enqueued := 0;
     skipped := 0;
     set_back := 0;
     BEGIN
-        SELECT r.enqueued, r.skipped INTO enqueued, skipped FROM sync._tick_rows(ids, as_of) r;
+        SELECT r.enqueued, r.skipped INTO enqueued, skipped FROM sync._tick_rows(state_tids, connection_tids, as_of) r;
         RETURN;
     EXCEPTION WHEN OTHERS THEN
-        IF cardinality(ids) <= 1 THEN
-            RAISE WARNING USING MESSAGE = format('connection %s cannot be scheduled: %s (%s); set back', ids[1], SQLERRM, SQLSTATE);
+        IF cardinality(state_tids) <= 1 THEN
             UPDATE sync.connection_state s
             SET due_at = as_of + make_interval(secs => sync._setting('default_interval_seconds'))
-            WHERE s.connection_id = ids[1];
+            WHERE s.ctid = state_tids[1]
+            RETURNING s.connection_id INTO bad;
+            RAISE WARNING USING MESSAGE = format('connection %s cannot be scheduled: %s (%s); set back', bad, SQLERRM, SQLSTATE);
             set_back := 1;
             RETURN;
         END IF;
     END;
     -- Halve until the bad row stands alone: everyone else is scheduled.
-    FOR part IN SELECT r.* FROM sync._tick_rows_safely(ids[:half], as_of) r
-                UNION ALL SELECT r.* FROM sync._tick_rows_safely(ids[half + 1:], as_of) r LOOP
+    FOR part IN SELECT r.* FROM sync._tick_rows_safely(state_tids[:half], connection_tids[:half], as_of) r
+                UNION ALL SELECT r.* FROM sync._tick_rows_safely(state_tids[half + 1:], connection_tids[half + 1:], as_of) r LOOP
         enqueued := enqueued + part.enqueued;
         skipped := skipped + part.skipped;
         set_back := set_back + part.set_back;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION sync._tick_rows_safely(bigint[], timestamptz) IS 'Internal: _tick_rows, with a row that raises singled out';
+COMMENT ON FUNCTION sync._tick_rows_safely(tid[], tid[], timestamptz) IS 'Internal: _tick_rows, with a row that raises singled out';
 
 -- When the clock has gone back, last finishes lie in the future: each such connection is looked at once more.
 CREATE FUNCTION sync._sweep_clock(as_of timestamptz, max_rows int) RETURNS boolean
@@ -211,7 +213,8 @@ AS $$
 DECLARE
     started timestamptz := clock_timestamp();
     ahead timestamptz;
-    ids bigint[];
+    state_tids tid[];
+    connection_tids tid[];
     set_back int := 0;
 BEGIN
     PERFORM sync._require_time(as_of);
@@ -225,27 +228,28 @@ BEGIN
 
     -- A resumed provider's parked connections come first, then what is due in due order.
     WITH unparked AS (
-        SELECT s.connection_id
+        SELECT s.connection_id, s.ctid AS state_tid, c.ctid AS connection_tid
         FROM sync.providers p
         JOIN sync.connection_state s ON s.parked_for = p.slug
         JOIN sync.connections c ON c.id = s.connection_id
         WHERE p.status = 'active'
         LIMIT batch FOR NO KEY UPDATE OF s, c SKIP LOCKED
     ), due AS (
-        SELECT s.connection_id
+        SELECT s.connection_id, s.ctid AS state_tid, c.ctid AS connection_tid
         FROM sync.connection_state s
         JOIN sync.connections c ON c.id = s.connection_id
         WHERE s.due_at <= ahead
         ORDER BY s.due_at LIMIT batch FOR NO KEY UPDATE OF s, c SKIP LOCKED
     )
-    SELECT array_agg(u.connection_id) INTO ids
-    FROM (SELECT connection_id FROM unparked UNION SELECT connection_id FROM due) u;
+    SELECT array_agg(u.state_tid), array_agg(u.connection_tid) INTO state_tids, connection_tids
+    FROM (SELECT * FROM unparked UNION ALL SELECT * FROM due) u;
 
     enqueued := 0;
     skipped := 0;
-    IF ids IS NOT NULL THEN
-        more := more OR cardinality(ids) >= batch;
-        SELECT r.enqueued, r.skipped, r.set_back INTO enqueued, skipped, set_back FROM sync._tick_rows_safely(ids, as_of) r;
+    IF state_tids IS NOT NULL THEN
+        more := more OR cardinality(state_tids) >= batch;
+        SELECT r.enqueued, r.skipped, r.set_back INTO enqueued, skipped, set_back
+        FROM sync._tick_rows_safely(state_tids, connection_tids, as_of) r;
     END IF;
     more := COALESCE(more, false);
     -- Counting all that is due would cost more than a batch: while there is more to do, a bounded look will do.
