@@ -78,6 +78,11 @@ CREATE FUNCTION sync._metadata_with(metadata jsonb, patch jsonb) RETURNS jsonb
 COMMENT ON FUNCTION sync._metadata_with(jsonb, jsonb) IS
     'Internal: metadata with the keys of patch set in its object sync; what cannot hold keys is kept under the key unreadable';
 
+CREATE FUNCTION sync._metadata_run(metadata jsonb, next_run_at timestamptz, last_jitter_seconds int, cursor jsonb) RETURNS jsonb
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_metadata_run';
+COMMENT ON FUNCTION sync._metadata_run(jsonb, timestamptz, int, jsonb) IS
+    'Internal: metadata with those of the three that are not null set in its object sync';
+
 CREATE FUNCTION sync._read_results(results jsonb, OUT ord int, OUT job_id bigint, OUT claim_token uuid, OUT failing boolean, OUT fault text,
                                    OUT signals jsonb, OUT next_cursor jsonb, OUT has_more boolean, OUT stats jsonb, OUT error jsonb,
                                    OUT kind text, OUT hint numeric)

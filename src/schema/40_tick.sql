@@ -69,8 +69,7 @@ BEGIN
         UPDATE sync.connections c
         SET metadata = CASE
                            WHEN d.enqueued AND d.valid
-                               THEN sync._metadata_with(c.metadata, jsonb_build_object('next_run_at', sync._format_utc(d.next_run_at),
-                                                                                       'last_jitter_seconds', d.jitter))
+                               THEN sync._metadata_run(c.metadata, d.next_run_at, d.jitter, NULL)
                            WHEN d.valid OR keep_default THEN sync._metadata_with(c.metadata, p.patch)
                            ELSE sync._metadata_with(c.metadata, p.patch) #- '{sync,interval_seconds}'
                        END,

@@ -1,27 +1,40 @@
 -- Completing jobs. Whoever waits locks connections first, then jobs, both in id order.
 
-CREATE FUNCTION sync._lock_running(job_ids bigint[], claim_tokens uuid[]) RETURNS bigint[]
+CREATE FUNCTION sync._lock_results(job_ids bigint[], claim_tokens uuid[],
+    OUT positions int[], OUT ids bigint[], OUT tokens uuid[], OUT job_tids tid[], OUT connection_tids tid[])
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
-DECLARE
-    valid bigint[];
 BEGIN
-    -- COALESCE keeps the planner from reading all running jobs by their index instead of these few by id.
-    PERFORM 1 FROM sync.connections c
-    WHERE c.id IN (SELECT j.connection_id FROM unnest(job_ids, claim_tokens) u (id, token)
-                   JOIN ONLY sync.sync_jobs j ON j.id = u.id
-                   WHERE COALESCE(j.status, '') = 'running' AND j.claim_token = u.token)
-    ORDER BY c.id FOR NO KEY UPDATE;
-    -- A new statement sees what was committed while the lock was waited for.
-    SELECT array_agg(DISTINCT l.id) INTO valid
-    FROM (SELECT j.id FROM unnest(job_ids, claim_tokens) u (id, token)
-          JOIN ONLY sync.sync_jobs j ON j.id = u.id
-          WHERE COALESCE(j.status, '') = 'running' AND j.claim_token = u.token
-          ORDER BY j.id FOR UPDATE OF j) l;
-    RETURN valid;
+    -- Each row is read anew once its lock is there. A job is locked by those only who hold its connection, so that taking
+    -- the two together, row by row, cannot meet somebody who has them the other way round.
+    SELECT array_agg(x.ord ORDER BY x.ord), array_agg(x.id ORDER BY x.ord), array_agg(x.token ORDER BY x.ord),
+           array_agg(x.job_tid ORDER BY x.ord), array_agg(x.connection_tid ORDER BY x.ord)
+    INTO positions, ids, tokens, job_tids, connection_tids
+    FROM (
+        SELECT DISTINCT ON (l.id) l.*
+        FROM (
+            -- COALESCE keeps the planner from reading all running jobs by their index instead of these few by id.
+            SELECT u.ord::int, j.id, u.token, j.ctid AS job_tid, c.ctid AS connection_tid
+            FROM unnest(job_ids, claim_tokens) WITH ORDINALITY u (id, token, ord)
+            JOIN ONLY sync.sync_jobs j ON j.id = u.id
+            JOIN sync.connections c ON c.id = j.connection_id
+            WHERE COALESCE(j.status, '') = 'running' AND j.claim_token = u.token
+            ORDER BY c.id, j.id FOR NO KEY UPDATE OF c FOR UPDATE OF j) l
+        ORDER BY l.id, l.ord) x;
+END
+$$;
+COMMENT ON FUNCTION sync._lock_results(bigint[], uuid[]) IS
+    'Internal: locks the connections and jobs that are running under these tokens; each job once, by its first position, with the places of both rows';
+
+CREATE FUNCTION sync._lock_running(job_ids bigint[], claim_tokens uuid[]) RETURNS bigint[]
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT l.ids FROM sync._lock_results(job_ids, claim_tokens) l);
 END
 $$;
 COMMENT ON FUNCTION sync._lock_running(bigint[], uuid[]) IS 'Internal: locks the connections and jobs that are running under these tokens and returns the jobs, each once';
@@ -112,8 +125,8 @@ END
 $$;
 COMMENT ON FUNCTION sync._land_signals(bigint[], jsonb[], timestamptz) IS 'Internal: inserts the signals of running jobs that the caller has locked';
 
-CREATE FUNCTION sync._complete(job_ids bigint[], signals jsonb[], next_cursors jsonb[], more boolean[], stats jsonb[], as_of timestamptz,
-    OUT job_id bigint, OUT job_status text, OUT detail text)
+CREATE FUNCTION sync._complete(job_ids bigint[], job_tids tid[], connection_tids tid[], signals jsonb[], next_cursors jsonb[],
+    more boolean[], stats jsonb[], as_of timestamptz, OUT job_id bigint, OUT job_status text, OUT detail text)
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -130,23 +143,23 @@ DECLARE
     landed_inserted int[];
 BEGIN
     PERFORM sync._ensure_history(as_of);
-    IF EXISTS (SELECT 1 FROM unnest($2) s (page) WHERE jsonb_array_length(s.page) > 0) THEN
+    IF EXISTS (SELECT 1 FROM unnest($4) s (page) WHERE jsonb_array_length(s.page) > 0) THEN
         SELECT array_agg(l.job_id), array_agg(l.received), array_agg(l.inserted)
         INTO landed_ids, landed_received, landed_inserted
         FROM sync._land_signals(
-            (SELECT array_agg(u.id) FROM unnest($1, $2) u (id, signals) WHERE jsonb_array_length(u.signals) > 0),
-            (SELECT array_agg(u.signals) FROM unnest($1, $2) u (id, signals) WHERE jsonb_array_length(u.signals) > 0), $6) l;
+            (SELECT array_agg(u.id) FROM unnest($1, $4) u (id, signals) WHERE jsonb_array_length(u.signals) > 0),
+            (SELECT array_agg(u.signals) FROM unnest($1, $4) u (id, signals) WHERE jsonb_array_length(u.signals) > 0), $8) l;
     END IF;
 
     RETURN QUERY
     WITH ended AS (
         -- All that follows reads from here, so that the end comes first: a follow-up job takes its predecessor's place.
         DELETE FROM ONLY sync.sync_jobs j
-        USING unnest($1, $3, $4, $5) u (id, next_cursor, more, stats)
-        WHERE j.id = u.id
-        RETURNING j.*, u.next_cursor, u.more, COALESCE(u.stats, '{}') AS stats
+        USING unnest($2, $3, $5, $6, $7) u (job_tid, connection_tid, next_cursor, more, stats)
+        WHERE j.ctid = u.job_tid
+        RETURNING j.*, u.connection_tid, u.next_cursor, u.more, COALESCE(u.stats, '{}') AS stats
     ), result AS (
-        SELECT j.*, c.ctid AS connection_tid, c.status = 'active' AS active,
+        SELECT j.*, c.status = 'active' AS active,
                (sync._effective_interval(c.metadata #> '{sync,interval_seconds}')).base_seconds,
                COALESCE(l.received, 0) + j.signals_inserted + j.signals_duplicate AS all_received,
                COALESCE(l.inserted, 0) + j.signals_inserted AS all_inserted,
@@ -155,7 +168,7 @@ BEGIN
                                             THEN COALESCE(NULLIF(j.cursor, 'null'), NULLIF(c.metadata #> '{sync,cursor}', 'null'))
                                             ELSE NULLIF(j.cursor, 'null') END AS stalled
         FROM ended j
-        JOIN sync.connections c ON c.id = j.connection_id
+        JOIN sync.connections c ON c.ctid = j.connection_tid
         LEFT JOIN unnest(landed_ids, landed_received, landed_inserted) l (id, received, inserted) ON l.id = j.id
     ), judged AS MATERIALIZED (
         SELECT r.*, f.fault, f.fault IS NULL AND r.more AS goes_on,
@@ -171,7 +184,7 @@ BEGIN
             rate_limited_attempts, scheduled_at, retry_after, started_at, finished_at, cursor, input, error, error_kind, run_id, page,
             stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at)
         SELECT d.id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.new_status, d.priority, d.attempts,
-            d.rate_limited_attempts, d.scheduled_at, d.retry_after, d.started_at, $6, d.cursor, d.input,
+            d.rate_limited_attempts, d.scheduled_at, d.retry_after, d.started_at, $8, d.cursor, d.input,
             CASE WHEN d.fault IS NULL THEN d.error ELSE jsonb_build_object('message', d.fault) END,
             CASE WHEN d.fault IS NULL THEN d.error_kind ELSE 'permanent' END, d.run_id, d.page,
             d.stalled_pages, d.all_inserted, d.all_received - d.all_inserted, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.created_at
@@ -181,8 +194,8 @@ BEGIN
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
             next_cursor, has_more, error, stats, claimed_by, claim_token)
         SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.attempts + 1, d.page, d.new_status, d.new_status,
-            CASE WHEN d.fault IS NOT NULL THEN 'permanent' END, d.scheduled_at, d.claimed_at, $6,
-            GREATEST(extract(epoch FROM $6 - d.claimed_at), 0) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
+            CASE WHEN d.fault IS NOT NULL THEN 'permanent' END, d.scheduled_at, d.claimed_at, $8,
+            GREATEST(extract(epoch FROM $8 - d.claimed_at), 0) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
             d.next_cursor, d.more, CASE WHEN d.fault IS NOT NULL THEN jsonb_build_object('message', d.fault) END,
             d.stats, d.claimed_by, d.claim_token
         FROM judged d
@@ -191,12 +204,12 @@ BEGIN
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id,
             page, stalled_pages, rerun_priority, created_at)
         SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type,
-               CASE WHEN n.goes_on THEN n.priority ELSE n.rerun_priority END, $6,
+               CASE WHEN n.goes_on THEN n.priority ELSE n.rerun_priority END, $8,
                CASE WHEN n.goes_on THEN n.next_cursor END, CASE WHEN n.goes_on THEN n.input END,
                CASE WHEN n.goes_on THEN n.run_id ELSE n.id END,
                CASE WHEN n.goes_on THEN n.page + 1 ELSE 1 END,
                CASE WHEN n.goes_on AND n.stalled THEN n.stalled_pages + 1 ELSE 0 END,
-               CASE WHEN n.goes_on THEN n.rerun_priority END, $6
+               CASE WHEN n.goes_on THEN n.rerun_priority END, $8
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.priority,
                      d.rerun_priority, d.goes_on, d.next_cursor, d.input, d.run_id, d.page, d.stalled, d.stalled_pages
               FROM judged d
@@ -204,11 +217,9 @@ BEGIN
         RETURNING connection_id, job_type
     ), moved AS (
         UPDATE sync.connections c
-        SET last_incremental_finished_at = CASE WHEN d.ends_run THEN $6 ELSE c.last_incremental_finished_at END,
-            metadata = sync._metadata_with(c.metadata,
-                CASE WHEN d.keeps_cursor THEN jsonb_build_object('cursor', d.next_cursor) ELSE '{}' END
-                || CASE WHEN d.ends_run THEN jsonb_build_object('next_run_at',
-                        sync._format_utc($6 + make_interval(secs => d.base_seconds))) ELSE '{}' END)
+        SET last_incremental_finished_at = CASE WHEN d.ends_run THEN $8 ELSE c.last_incremental_finished_at END,
+            metadata = sync._metadata_run(c.metadata, CASE WHEN d.ends_run THEN $8 + make_interval(secs => d.base_seconds) END, NULL,
+                                          CASE WHEN d.keeps_cursor THEN d.next_cursor END)
         FROM (SELECT x.connection_tid, x.next_cursor, x.base_seconds,
                      x.job_type = 'incremental' AND NOT x.goes_on AS ends_run,
                      x.next_cursor IS NOT NULL AND (x.job_type = 'incremental' OR NOT x.more) AS keeps_cursor
@@ -218,7 +229,7 @@ BEGIN
         UPDATE sync.connection_state s
         SET running_job_id = NULL,
             due_at = CASE WHEN d.job_type = 'incremental' AND NOT d.goes_on AND d.active AND d.rerun_priority IS NULL
-                          THEN $6 + make_interval(secs => d.base_seconds)
+                          THEN $8 + make_interval(secs => d.base_seconds)
                           WHEN d.job_type = 'incremental' THEN NULL
                           ELSE s.due_at END
         FROM judged d
@@ -231,7 +242,7 @@ BEGIN
         FROM (SELECT d.provider_slug, d.new_status, count(*) AS n, sum(d.all_inserted) AS inserted, sum(d.all_received - d.all_inserted) AS duplicate
               FROM judged d GROUP BY 1, 2) g
     ), told AS (
-        SELECT count(sync._metric_observe('sync_run_duration_seconds', '', GREATEST(extract(epoch FROM $6 - d.claimed_at), 0)::float8)) AS n FROM judged d
+        SELECT count(sync._metric_observe('sync_run_duration_seconds', '', GREATEST(extract(epoch FROM $8 - d.claimed_at), 0)::float8)) AS n FROM judged d
     )
     SELECT d.id, d.new_status, d.fault
     FROM judged d
@@ -241,5 +252,5 @@ BEGIN
     PERFORM sync._wake_executors();
 END
 $$;
-COMMENT ON FUNCTION sync._complete(bigint[], jsonb[], jsonb[], boolean[], jsonb[], timestamptz) IS
+COMMENT ON FUNCTION sync._complete(bigint[], tid[], tid[], jsonb[], jsonb[], boolean[], jsonb[], timestamptz) IS
     'Internal: ends running jobs that the caller has locked and checked, with all that belongs to it';

@@ -34,7 +34,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    mine bigint[];
+    mine record;
     fault text := sync._signals_fault(signals);
 BEGIN
     PERFORM sync._require_time(as_of);
@@ -44,15 +44,15 @@ BEGIN
     IF fault IS NOT NULL THEN
         PERFORM sync._refuse_results(fault);
     END IF;
-    mine := sync._lock_running(ARRAY[job_id], ARRAY[claim_token]);
-    IF mine IS NULL THEN
+    SELECT * INTO mine FROM sync._lock_results(ARRAY[job_id], ARRAY[claim_token]);
+    IF mine.ids IS NULL THEN
         RETURN sync._ended_as(job_id, claim_token, 'complete') IS NOT NULL;
     END IF;
     IF has_more AND NULLIF(next_cursor, 'null') IS NULL THEN
-        PERFORM sync._fail(mine, ARRAY['{"message": "has_more without a next_cursor"}'::jsonb], ARRAY['permanent'], ARRAY[NULL::numeric], as_of,
+        PERFORM sync._fail(mine.ids, ARRAY['{"message": "has_more without a next_cursor"}'::jsonb], ARRAY['permanent'], ARRAY[NULL::numeric], as_of,
                            ARRAY['complete']);
     ELSE
-        PERFORM sync._complete(mine, ARRAY[COALESCE(signals, '[]')], ARRAY[NULLIF(next_cursor, 'null')],
+        PERFORM sync._complete(mine.ids, mine.job_tids, mine.connection_tids, ARRAY[signals], ARRAY[NULLIF(next_cursor, 'null')],
                                ARRAY[COALESCE(has_more, false)], ARRAY[COALESCE(stats, '{}')], as_of);
     END IF;
     RETURN true;
@@ -129,7 +129,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     r record;
-    mine bigint[];
+    mine record;
 BEGIN
     PERFORM sync._require_time(as_of);
     IF jsonb_typeof(results) IS DISTINCT FROM 'array' THEN
@@ -144,23 +144,25 @@ BEGIN
     INTO r
     FROM (SELECT e.*, COALESCE(CASE WHEN e.signals <> '[]' THEN sync._signals_fault(e.signals) END, e.fault) AS wrong
           FROM sync._read_results(results) e) x;
-    mine := sync._lock_running(r.ids, r.tokens);
-    IF r.plain AND cardinality(mine) = cardinality(r.ids) THEN
+    SELECT * INTO mine FROM sync._lock_results(r.ids, r.tokens);
+    IF r.plain AND cardinality(mine.ids) = cardinality(r.ids) THEN
         -- The usual case: all are running, none is at fault.
         RETURN QUERY
         SELECT c.job_id, CASE WHEN c.detail IS NULL THEN 'completed' ELSE 'rejected' END, c.detail
-        FROM sync._complete(r.ids, r.signals, r.cursors, r.more, r.stats, $2) c;
+        FROM sync._complete(r.ids, mine.job_tids, mine.connection_tids, r.signals, r.cursors, r.more, r.stats, $2) c;
         RETURN;
     END IF;
 
     RETURN QUERY
     WITH element AS MATERIALIZED (
-        SELECT u.*, j.id IS NOT NULL AS running, row_number() OVER (PARTITION BY u.id, j.id ORDER BY u.ord) = 1 AS valid
+        SELECT u.*, j.job_tid, j.connection_tid, j.id IS NOT NULL AS running, j.ord = u.ord AS valid
         FROM unnest(r.ids, r.tokens, r.faults, r.failing, r.signals, r.cursors, r.more, r.stats, r.errors, r.kinds, r.hints)
                  WITH ORDINALITY u (id, token, fault, failing, signals, next_cursor, more, stats, error, kind, hint, ord)
-        LEFT JOIN (SELECT t.id, t.claim_token FROM ONLY sync.sync_jobs t WHERE t.id = ANY (mine)) j ON j.id = u.id AND j.claim_token = u.token
+        LEFT JOIN unnest(mine.positions, mine.ids, mine.tokens, mine.job_tids, mine.connection_tids) j (ord, id, token, job_tid, connection_tid)
+               ON j.id = u.id AND j.token = u.token
     ), good AS MATERIALIZED (
-        SELECT array_agg(e.id) AS ids, array_agg(e.signals) AS signals, array_agg(e.next_cursor) AS cursors, array_agg(e.more) AS more,
+        SELECT array_agg(e.id) AS ids, array_agg(e.job_tid) AS job_tids, array_agg(e.connection_tid) AS connection_tids,
+               array_agg(e.signals) AS signals, array_agg(e.next_cursor) AS cursors, array_agg(e.more) AS more,
                array_agg(e.stats) AS stats
         FROM element e WHERE e.running AND e.valid AND e.fault IS NULL AND NOT e.failing
     ), bad AS MATERIALIZED (
@@ -171,7 +173,9 @@ BEGIN
                array_agg(CASE WHEN e.failing THEN 'fail' ELSE 'complete' END) AS callers
         FROM element e WHERE e.running AND e.valid AND (e.failing OR e.fault IS NOT NULL)
     ), completed AS MATERIALIZED (
-        SELECT c.job_id, c.detail FROM good g CROSS JOIN LATERAL sync._complete(g.ids, g.signals, g.cursors, g.more, g.stats, $2) c
+        SELECT c.job_id, c.detail
+        FROM good g
+        CROSS JOIN LATERAL sync._complete(g.ids, g.job_tids, g.connection_tids, g.signals, g.cursors, g.more, g.stats, $2) c
         WHERE g.ids IS NOT NULL
     ), failed AS MATERIALIZED (
         SELECT f.job_id, f.job_status FROM bad b CROSS JOIN LATERAL sync._fail(b.ids, b.errors, b.kinds, b.hints, $2, b.callers) f
