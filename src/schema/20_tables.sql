@@ -140,9 +140,11 @@ CREATE UNIQUE INDEX executors_current ON sync.executors (name) WHERE superseded_
 CREATE TABLE sync.database_identity (
     system_identifier bigint NOT NULL,
     database_oid oid NOT NULL,
-    adopted_at timestamptz NOT NULL DEFAULT now()
+    adopted_at timestamptz NOT NULL DEFAULT now(),
+    epoch int NOT NULL DEFAULT 1
 );
 COMMENT ON TABLE sync.database_identity IS 'The database that the engine was installed in or adopted by; on a mismatch it stays quiet';
+COMMENT ON COLUMN sync.database_identity.epoch IS 'Counts adoptions: transaction ids of a copy start anew, so what is landed is ordered by epoch first';
 
 CREATE TABLE sync.engine_clock (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

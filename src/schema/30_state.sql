@@ -130,6 +130,13 @@ BEGIN
         GET DIAGNOSTICS n = ROW_COUNT;
         removed := removed + n;
         EXIT WHEN removed >= max_rows;
+        DELETE FROM sync.signal_pages t
+        USING (SELECT p.tenant_id, p.landed_by, p.seq, p.received_at FROM sync.signal_pages p
+               WHERE p.connection_id = gone.connection_id AND p.tenant_id = gone.tenant_id LIMIT max_rows - removed) x
+        WHERE t.tenant_id = x.tenant_id AND t.landed_by = x.landed_by AND t.seq = x.seq AND t.received_at = x.received_at;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        removed := removed + n;
+        EXIT WHEN removed >= max_rows;
         DELETE FROM sync.sync_executions t
         USING (SELECT s.tenant_id, s.connection_id, s.id, s.finished_at FROM sync.sync_executions s
                WHERE s.tenant_id = gone.tenant_id AND s.connection_id = gone.connection_id LIMIT max_rows - removed) x

@@ -272,10 +272,17 @@ CREATE FUNCTION sync.adopt_database() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    former int;
 BEGIN
+    -- What is landed from now on belongs to a new epoch: nothing of the former one may be uncommitted.
+    LOCK TABLE sync.signals IN SHARE MODE;
+    SELECT max(d.epoch) INTO former FROM sync.database_identity d;
     DELETE FROM sync.database_identity;
-    INSERT INTO sync.database_identity (system_identifier, database_oid)
-    SELECT me.system_identifier, me.database_oid FROM sync._system_identity() me;
+    INSERT INTO sync.database_identity (system_identifier, database_oid, epoch)
+    SELECT me.system_identifier, me.database_oid, COALESCE(former, 0) + 1 FROM sync._system_identity() me;
+    -- A dump of version 0.1.0 brings signals without pages.
+    PERFORM sync._page_earlier_signals();
     PERFORM sync._wake_launcher(), sync._wake_executors();
 END
 $$;
@@ -307,10 +314,12 @@ BEGIN
     FROM sync.partitions p
     CROSS JOIN LATERAL (SELECT sync._setting(CASE p.parent WHEN 'sync_jobs' THEN 'job_retention_days'
                                                            WHEN 'signals' THEN 'signal_retention_days'
+                                                           WHEN 'signal_pages' THEN 'signal_retention_days'
                                                            ELSE 'execution_retention_days' END) AS days) k
     WHERE k.days > 0 AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
       AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
-    ORDER BY p.range_to LIMIT 1;
+    -- Signals before their pages, so that none is left that cannot be read.
+    ORDER BY p.range_to, p.parent = 'signal_pages' LIMIT 1;
     IF expired IS NOT NULL THEN
         EXECUTE format('DROP TABLE IF EXISTS sync.%I', expired);
         DELETE FROM sync.partitions p WHERE p.name = expired;
