@@ -155,7 +155,9 @@ suite_regress() {
 suite_isolation() {
     local unlisted status=0
     # No worker beside the specs: its housekeeping makes and drops tables when it likes.
-    local extra_config="shared_preload_libraries = ''"
+    # Nor an analysis, whose transaction would hold up readers of signals.
+    local extra_config="shared_preload_libraries = ''
+autovacuum = off"
     run_pg_regress "$(pgxs_dir)/src/test/isolation/pg_isolation_regress" "$tree/test/isolation" isolation \
         --load-extension=sync_engine --schedule="$tree/test/isolation/isolation_schedule" || status=$?
     unlisted=$(comm -13 <(sed -n 's/^test: *//p' "$tree/test/isolation/isolation_schedule" | tr ' ' '\n' | sort) \
@@ -172,7 +174,7 @@ suite_pgtap() {
     local at="$work/pgtap" bindir name status=0
     bindir=$("$pg_config" --bindir)
     unprivileged mkdir -p "$at"
-    echo 'sync_engine.background_ticks = off' | unprivileged tee "$at/extra.conf" >/dev/null
+    printf '%s\n' 'sync_engine.background_ticks = off' 'autovacuum = off' | unprivileged tee "$at/extra.conf" >/dev/null
     start_server "$at"
     for name in $(names 'test/pgtap/*.sql'); do
         unprivileged "$bindir/createdb" -h "$at" -U postgres "$name"

@@ -172,6 +172,24 @@ END
 $$;
 COMMENT ON FUNCTION sync._make_partition(text, date) IS 'Internal: makes one dated table with its indexes, unless it exists';
 
+CREATE FUNCTION sync._drop_partition(part text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    doomed text;
+BEGIN
+    -- Signals and then their pages: the order in which landing locks them.
+    FOR doomed IN SELECT x.name FROM sync.partitions p
+                  JOIN sync.partitions x ON x.name = p.name OR p.parent = 'signals' AND x.parent = 'signal_pages' AND x.range_from = p.range_from
+                  WHERE p.name = part ORDER BY x.parent = 'signal_pages' LOOP
+        EXECUTE format('DROP TABLE IF EXISTS sync.%I', doomed);
+        DELETE FROM sync.partitions p WHERE p.name = doomed;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION sync._drop_partition(text) IS 'Internal: drops a dated table, one of signals with their pages';
+
 CREATE FUNCTION sync._history_is_ready(as_of timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -47,6 +47,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     month record;
+    made text;
 BEGIN
     FOR month IN SELECT p.name, p.range_from FROM sync.partitions p
                  WHERE p.parent = 'signals'
@@ -56,6 +57,12 @@ BEGIN
         EXECUTE format('INSERT INTO sync.signal_pages (tenant_id, connection_id, landed_by, received_at, first_id, last_id)
                         SELECT s.tenant_id, s.connection_id, 0, s.received_at, min(s.id), max(s.id)
                         FROM sync.%I s GROUP BY 1, 2, 4 ORDER BY s.received_at, min(s.id)', month.name);
+        -- An update script makes its tables members of the extension; dated tables are ordinary ones.
+        made := replace(month.name, 'signals', 'signal_pages');
+        IF EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+                     AND d.objid = to_regclass(format('sync.%I', made))) THEN
+            EXECUTE format('ALTER EXTENSION sync_engine DROP TABLE sync.%I', made);
+        END IF;
     END LOOP;
 END
 $$;

@@ -314,15 +314,12 @@ BEGIN
     FROM sync.partitions p
     CROSS JOIN LATERAL (SELECT sync._setting(CASE p.parent WHEN 'sync_jobs' THEN 'job_retention_days'
                                                            WHEN 'signals' THEN 'signal_retention_days'
-                                                           WHEN 'signal_pages' THEN 'signal_retention_days'
                                                            ELSE 'execution_retention_days' END) AS days) k
-    WHERE k.days > 0 AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
+    WHERE k.days > 0 AND p.parent <> 'signal_pages' AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
       AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
-    -- Signals before their pages, so that none is left that cannot be read.
-    ORDER BY p.range_to, p.parent = 'signal_pages' LIMIT 1;
+    ORDER BY p.range_to LIMIT 1;
     IF expired IS NOT NULL THEN
-        EXECUTE format('DROP TABLE IF EXISTS sync.%I', expired);
-        DELETE FROM sync.partitions p WHERE p.name = expired;
+        PERFORM sync._drop_partition(expired);
         RETURN true;
     END IF;
 

@@ -1,0 +1,2 @@
+\set n random(1, 30)
+CALL run.land('undone', :n);
