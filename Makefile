@@ -31,7 +31,7 @@ EXECUTOR := $(BUILD_DIR)/sync-executor
 # For `make installcheck` against a running server.
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
 
-.PHONY: all build executor help demo test lint format bench install-executor clean-executor
+.PHONY: all build executor help demo test lint format bench bench-rivals install-executor clean-executor
 all:
 
 # A machine without PostgreSQL's development files has neither pg_config nor PGXS yet: `make test` and `make
@@ -81,10 +81,13 @@ format: ## format the C++ sources in place
 bench: ## measure tick cost and drain rates
 	@bench/run.sh
 
+bench-rivals: ## measure beside graphile-worker, pg-boss and BullMQ (QUICK=1)
+	@bench/rivals.sh
+
 clean: clean-executor ## remove what was built
 clean-executor:
 	rm -rf $(BUILD_DIR)
 
 help: ## list the targets
-	@echo 'make [all]    build the extension only (PGXS)'
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@echo 'make [all]         build the extension only (PGXS)'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19

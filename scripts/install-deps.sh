@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build and the demo (`demo`), or the tests and lint as well (`test`, the default), need of
-# Debian 12's packages. Quick and offline when nothing is missing; run as root or as a user with sudo.
+# Installs what the build and the demo (`demo`), the rivals' benchmark beside them (`rivals`), or the tests and lint
+# (`test`, the default) need of Debian 12's packages. Quick and offline when nothing is missing; run as root or as a user with sudo.
 set -euo pipefail
 
 set_name=${1:-test}
@@ -11,12 +11,16 @@ build=(ca-certificates make g++ cmake pkg-config python3 "postgresql-$pg" "postg
 demo=(python3-aiohttp python3-psycopg)
 tests=(binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehandler-pgtap-perl
     libipc-run-perl pgbouncer python3-pytest)
+rivals=(redis-server)
+# An npm that is there already need not be Debian's; this one brings Debian's nodejs.
+command -v npm >/dev/null || rivals+=(npm)
 lint=(clang-format clang-tidy cppcheck shellcheck)
 
 case $set_name in
     demo) wanted=("${build[@]}" "${demo[@]}") ;;
+    rivals) wanted=("${build[@]}" "${demo[@]}" "${rivals[@]}") ;;
     test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${lint[@]}") ;;
-    *) echo "usage: $0 [demo|test]" >&2; exit 2 ;;
+    *) echo "usage: $0 [demo|rivals|test]" >&2; exit 2 ;;
 esac
 
 is_installed() {
@@ -89,9 +93,11 @@ if ! install_missing >"$log" 2>&1; then
     echo "install-deps: installing failed" >&2
     exit 1
 fi
-# The tests run a pgbouncer of their own: the packaged service, if it came with us, stays off at the next boot
-# too.
-case " ${missing[*]} " in
-    *" pgbouncer "*) as_root update-rc.d pgbouncer disable >/dev/null 2>&1 || true ;;
-esac
+# The tests run a pgbouncer of their own, the benchmark a redis-server: the packaged service, if it came with us, stays
+# off at the next boot too.
+for service in pgbouncer redis-server; do
+    case " ${missing[*]} " in
+        *" $service "*) as_root update-rc.d "$service" disable >/dev/null 2>&1 || true ;;
+    esac
+done
 echo "install-deps: done"
