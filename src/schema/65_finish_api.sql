@@ -38,11 +38,12 @@ DECLARE
     fault text := sync._signals_fault(signals);
 BEGIN
     PERFORM sync._require_time(as_of);
-    IF jsonb_typeof(stats) <> 'object' THEN
-        fault := COALESCE(fault, format('stats is a JSON %s, not an object', jsonb_typeof(stats)));
-    END IF;
     IF fault IS NOT NULL THEN
         PERFORM sync._refuse_results(fault);
+    END IF;
+    IF jsonb_typeof(stats) <> 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('stats is a JSON %s, not an object', jsonb_typeof(stats)),
+            HINT = 'It is kept with the execution as it is, for instance {"requests": 3}.';
     END IF;
     SELECT * INTO mine FROM sync._lock_results(ARRAY[job_id], ARRAY[claim_token]);
     IF mine.ids IS NULL THEN
