@@ -15,6 +15,7 @@ extern "C" {
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 }
 
 using namespace sync_engine;
@@ -147,6 +148,11 @@ SYNC_ENGINE_FUNCTION(effective_interval) {
     return make_record(fcinfo, values, nulls);
 }
 
+SYNC_ENGINE_FUNCTION(base_seconds) {
+    JsonbContainer* own = PG_ARGISNULL(0) ? nullptr : own_object(PG_GETARG_JSONB_P(0));
+    PG_RETURN_INT32(effective_interval(override_in(own), configured_limits()).base_seconds);
+}
+
 SYNC_ENGINE_FUNCTION(plan_run) {
     const PlanInput input = {
         .last_finished = optional_time(fcinfo, 0),
@@ -202,6 +208,17 @@ SYNC_ENGINE_FUNCTION(backoff) {
     }
     const double seconds = backoff_seconds(attempts, base, max, hint);
     PG_RETURN_DATUM(DirectFunctionCall1(float8_numeric, Float8GetDatum(seconds)));
+}
+
+SYNC_ENGINE_FUNCTION(new_token) {
+    auto* token = static_cast<pg_uuid_t*>(palloc(sizeof(pg_uuid_t)));
+    const std::uint64_t bits[] = {random_bits(), random_bits()};
+    static_assert(sizeof bits == sizeof token->data);
+    memcpy(token->data, bits, sizeof bits);
+    // RFC 9562: version 4, and the variant's two bits.
+    token->data[6] = static_cast<unsigned char>((token->data[6] & 0x0f) | 0x40);
+    token->data[8] = static_cast<unsigned char>((token->data[8] & 0x3f) | 0x80);
+    PG_RETURN_UUID_P(token);
 }
 
 SYNC_ENGINE_FUNCTION(setting) {

@@ -22,6 +22,15 @@ CREATE FUNCTION sync._effective_interval(override jsonb, OUT base_seconds int, O
 COMMENT ON FUNCTION sync._effective_interval(jsonb) IS
     'The interval that metadata.sync.interval_seconds stands for; not valid where it was replaced by the default';
 
+CREATE FUNCTION sync._base_seconds(metadata jsonb) RETURNS int
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_base_seconds';
+COMMENT ON FUNCTION sync._base_seconds(jsonb) IS 'Internal: the interval of a connection with that metadata, as _effective_interval has it';
+
+CREATE FUNCTION sync._new_token() RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_new_token';
+COMMENT ON FUNCTION sync._new_token() IS
+    'Internal: a random claim token. It tells one claim from another and is no secret, so the backend''s fast generator will do';
+
 CREATE FUNCTION sync._plan_run(last_finished timestamptz, base_seconds int, activation timestamptz, as_of timestamptz,
                                jitter int, OUT verdict text, OUT slot timestamptz, OUT scheduled_at timestamptz,
                                OUT next_run_at timestamptz)

@@ -167,7 +167,7 @@ BEGIN
             -- place: one that has moved since was changed by somebody, and is passed by like one that is locked.
             SELECT w.ordinality, j.ctid AS job_tid, s.ctid AS state_tid, j.id, j.connection_id,
                    GREATEST(j.scheduled_at, j.retry_after) AS due,
-                   NULLIF(c.metadata #> '{sync,cursor}', 'null') AS stored_cursor, p.connector,
+                   NULLIF(c.metadata -> 'sync' -> 'cursor', 'null') AS stored_cursor, p.connector,
                    sync._merge_config(p.config, c.config, p.allowed_hosts) AS config
             FROM unnest(candidates) WITH ORDINALITY w (tid, ordinality)
             JOIN ONLY sync.sync_jobs j ON j.ctid = w.tid
@@ -185,13 +185,13 @@ BEGIN
         ), taken AS (
             UPDATE ONLY sync.sync_jobs j
             SET status = 'running', claimed_by = incarnation, claimed_at = $3, started_at = COALESCE(j.started_at, $3),
-                claim_token = gen_random_uuid(), retry_after = NULL
+                claim_token = sync._new_token(), retry_after = NULL
             FROM leased l
             WHERE j.ctid = l.job_tid AND j.status = 'queued'
             RETURNING l.ordinality, l.due, l.stored_cursor, l.connector, l.config, j.id, j.claim_token, j.tenant_id, j.connection_id,
                       j.provider_slug, j.job_type, j.priority, j.attempts, NULLIF(j.cursor, 'null') AS cursor, j.input
         ), told AS (
-            SELECT count(sync._metric_observe('sync_queue_lag_seconds', '', extract(epoch FROM $3 - t.due)::float8)) AS n FROM taken t
+            SELECT count(sync._metric_observe('sync_queue_lag_seconds', '', date_part('epoch', $3 - t.due))) AS n FROM taken t
         ), counted AS (
             SELECT count(sync._metric_add('sync_jobs_claimed_total', g.provider_slug, '', g.n)) AS n
             FROM (SELECT t.provider_slug, count(*) AS n FROM taken t GROUP BY 1) g

@@ -160,7 +160,7 @@ BEGIN
         RETURNING j.*, u.connection_tid, u.next_cursor, u.more, COALESCE(u.stats, '{}') AS stats
     ), result AS (
         SELECT j.*, c.status = 'active' AS active,
-               (sync._effective_interval(c.metadata #> '{sync,interval_seconds}')).base_seconds,
+               sync._base_seconds(c.metadata) AS base_seconds,
                COALESCE(l.received, 0) + j.signals_inserted + j.signals_duplicate AS all_received,
                COALESCE(l.inserted, 0) + j.signals_inserted AS all_inserted,
                j.more AND COALESCE(l.inserted, 0) + j.signals_inserted = 0
@@ -195,7 +195,7 @@ BEGIN
             next_cursor, has_more, error, stats, claimed_by, claim_token)
         SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.attempts + 1, d.page, d.new_status, d.new_status,
             CASE WHEN d.fault IS NOT NULL THEN 'permanent' END, d.scheduled_at, d.claimed_at, $8,
-            GREATEST(extract(epoch FROM $8 - d.claimed_at), 0) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
+            GREATEST(date_part('epoch', $8 - d.claimed_at), 0) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
             d.next_cursor, d.more, CASE WHEN d.fault IS NOT NULL THEN jsonb_build_object('message', d.fault) END,
             d.stats, d.claimed_by, d.claim_token
         FROM judged d
@@ -242,7 +242,7 @@ BEGIN
         FROM (SELECT d.provider_slug, d.new_status, count(*) AS n, sum(d.all_inserted) AS inserted, sum(d.all_received - d.all_inserted) AS duplicate
               FROM judged d GROUP BY 1, 2) g
     ), told AS (
-        SELECT count(sync._metric_observe('sync_run_duration_seconds', '', GREATEST(extract(epoch FROM $8 - d.claimed_at), 0)::float8)) AS n FROM judged d
+        SELECT count(sync._metric_observe('sync_run_duration_seconds', '', GREATEST(date_part('epoch', $8 - d.claimed_at), 0))) AS n FROM judged d
     )
     SELECT d.id, d.new_status, d.fault
     FROM judged d

@@ -58,7 +58,7 @@ BEGIN
     RETURN QUERY
     WITH result AS MATERIALIZED (
         SELECT j.*, sync._cut_error(u.error) || jsonb_build_object('kind', u.kind) AS new_error, u.kind AS new_kind, u.caller,
-               c.status = 'active' AS active, i.base_seconds,
+               c.status = 'active' AS active, sync._base_seconds(c.metadata) AS base_seconds,
                j.attempts + 1 AS new_attempts, j.rate_limited_attempts + (u.kind = 'rate_limited')::int AS new_limited,
                b.wait, COALESCE(p.max_attempts, attempts_default) AS max_attempts,
                $5 + make_interval(secs => (b.wait + random() * COALESCE(p.backoff_jitter_factor, jitter_default) * b.wait)) AS again_at
@@ -66,7 +66,6 @@ BEGIN
         JOIN ONLY sync.sync_jobs j ON j.id = u.id
         JOIN sync.connections c ON c.id = j.connection_id
         JOIN sync.providers p ON p.slug = j.provider_slug
-        CROSS JOIN LATERAL sync._effective_interval(c.metadata #> '{sync,interval_seconds}') i
         CROSS JOIN LATERAL (SELECT sync._backoff(j.attempts, COALESCE(p.backoff_base_seconds, base_default),
                                                  COALESCE(p.backoff_max_seconds, max_default), u.hint)::float8 AS wait) b
     ), judged AS MATERIALIZED (
@@ -100,7 +99,7 @@ BEGIN
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
             retry_after, error, claimed_by, claim_token, ended_by)
         SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.new_attempts, d.page, 'failed', d.new_status,
-            d.new_kind, d.scheduled_at, d.claimed_at, $5, GREATEST(extract(epoch FROM $5 - d.claimed_at), 0) * 1000,
+            d.new_kind, d.scheduled_at, d.claimed_at, $5, GREATEST(date_part('epoch', $5 - d.claimed_at), 0) * 1000,
             d.signals_inserted + d.signals_duplicate, d.signals_inserted, d.signals_duplicate,
             CASE WHEN d.new_status = 'queued' THEN d.again_at END, d.new_error, d.claimed_by, d.claim_token, d.caller
         FROM judged d
@@ -243,7 +242,7 @@ BEGIN
             scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, error, claimed_by, claim_token,
             ended_by)
         SELECT e.tenant_id, e.provider_slug, e.connection_id, e.id, e.run_id, e.job_type, e.attempts + 1, e.page, 'cancelled', 'cancelled',
-            e.scheduled_at, e.claimed_at, $3, GREATEST(extract(epoch FROM $3 - e.claimed_at), 0) * 1000,
+            e.scheduled_at, e.claimed_at, $3, GREATEST(date_part('epoch', $3 - e.claimed_at), 0) * 1000,
             e.signals_inserted + e.signals_duplicate, e.signals_inserted, e.signals_duplicate,
             jsonb_build_object('message', $2), e.claimed_by, e.claim_token, 'cancel'
         FROM ended e WHERE e.status = 'running'
