@@ -31,7 +31,7 @@ EXECUTOR := $(BUILD_DIR)/sync-executor
 # For `make installcheck` against a running server.
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
 
-.PHONY: all build executor help demo test lint format bench bench-rivals install-executor clean-executor
+.PHONY: all build executor help demo test lint format bench bench-rivals bench-soak install-executor clean-executor
 all:
 
 # A machine without PostgreSQL's development files has neither pg_config nor PGXS yet: `make test` and `make
@@ -83,6 +83,9 @@ bench: ## measure tick cost and drain rates
 
 bench-rivals: ## measure beside graphile-worker, pg-boss and BullMQ (QUICK=1)
 	@bench/rivals.sh
+
+bench-soak: ## keep a million connections in sync for 20 minutes and judge it (SOAK_MINUTES, QUICK=1)
+	@bench/soak.sh
 
 clean: clean-executor ## remove what was built
 clean-executor:

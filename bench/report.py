@@ -66,7 +66,7 @@ def commit_milliseconds(cluster):
     return milliseconds
 
 
-def circumstances(cluster, runs, size):
+def circumstances(cluster, runs, size, settings=SETTINGS):
     return {
         "command": "make bench" if size == "full" else "QUICK=1 make bench",
         "today": cluster.value("SELECT current_date::text"),
@@ -74,7 +74,7 @@ def circumstances(cluster, runs, size):
         "machine": machine(),
         "version": cluster.value("SHOW server_version"),
         "commit": number(commit_milliseconds(cluster)),
-        "settings": ", ".join(f"`{name} = {cluster.value(f'SHOW {name}')}`" for name in SETTINGS),
+        "settings": ", ".join(f"`{name} = {cluster.value(f'SHOW {name}')}`" for name in settings),
         "concurrency": str(executor.CONCURRENCY),
         "items": str(executor.ITEMS_PER_CONNECTION),
         "slow_concurrency": f"{slow.CONCURRENCY:,}",

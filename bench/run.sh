@@ -6,6 +6,10 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/../scripts/lib.sh"
+# shellcheck disable=SC2034
+name=bench
+# shellcheck source=bench/prepare.sh
+source "$root/bench/prepare.sh"
 
 parts=${PARTS:-tick drain executor slow}
 if [ "${QUICK:-0}" = 1 ]; then
@@ -22,54 +26,17 @@ if ! [[ $runs =~ ^[1-5]$ ]]; then
     exit 2
 fi
 
-# quietly NAME COMMAND...: its output only when it fails.
-quietly() {
-    local name=$1 log
-    shift
-    log=$(mktemp)
-    echo "bench: $name" >&2
-    if ! "$@" >"$log" 2>&1; then
-        cat "$log" >&2
-        rm -f "$log"
-        echo "bench: $name failed" >&2
-        exit 1
-    fi
-    rm -f "$log"
-}
-
-clean_environment
-"$root/scripts/install-deps.sh" demo
-quietly "building the extension and sync-executor" make -C "$root" --no-print-directory -j"$(nproc)" \
-    PG_CONFIG="$pg_config" build
-quietly "installing the extension into PostgreSQL" as_root make -C "$root" --no-print-directory \
-    PG_CONFIG="$pg_config" EXTENSION_ONLY=1 install
-
-make_workspace sync-engine-bench
 # shellcheck disable=SC2317
 cleanup() {
     trap '' INT TERM
-    stop_servers "$work"
-    rm -rf "$work"
+    stop_servers "${work:-/nonexistent}"
+    rm -rf "${work:-/nonexistent}"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# The clone may lie where the unprivileged user cannot read.
-mkdir "$work/bench"
-cp "$root"/bench/*.py "$root"/bench/*.sql "$root/bench/page.md" "$root/build/sync-executor" "$work/bench/"
-cp -r "$root/test/demo_api" "$work/bench/"
-chmod -R a+rX "$work/bench"
-
-# Unlike the tests' servers this one pays for durability.
-cat >"$work/extra.conf" <<'CONF'
-fsync = on
-full_page_writes = on
-shared_buffers = 1GB
-max_wal_size = 8GB
-sync_engine.background_ticks = off
-CONF
-echo "bench: starting a private PostgreSQL server in $work" >&2
-start_server "$work"
+prepare_bench
+start_bench_server
 
 unprivileged touch "$work/benchmarks.md"
 # shellcheck disable=SC2086

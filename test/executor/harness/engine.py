@@ -14,14 +14,14 @@ class Engine:
         self.executors = []
         self.repos = 0
 
-    def executor(self, *flags, url=None, env=None, name="executor-1"):
+    def executor(self, *flags, name="executor-1", **options):
         """Starts one with short cycles and loopback allowed; later flags win."""
-        return self.bare_executor(*SHORT_CYCLES, *LOOPBACK, "--name", name, *flags, url=url, env=env)
+        return self.bare_executor(*SHORT_CYCLES, *LOOPBACK, "--name", name, *flags, **options)
 
-    def bare_executor(self, *flags, url=None, env=None):
-        """Starts one with these flags alone."""
+    def bare_executor(self, *flags, url=None, **options):
+        """Starts one with these flags alone; options: `env`, more environment; `within`, put before its command."""
         number = len(self.executors) + 1
-        started = Executor(self.folder, number, self.db.url() if url is None else url, *flags, env=env)
+        started = Executor(self.folder, number, self.db.url() if url is None else url, *flags, **options)
         self.executors.append(started)
         return started
 

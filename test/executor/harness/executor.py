@@ -32,11 +32,11 @@ def environment(**extra):
 
 
 class Executor:
-    def __init__(self, folder, number, url, *flags, env=None):
+    def __init__(self, folder, number, url, *flags, env=None, within=()):
         self.folder = pathlib.Path(folder)
         self.out = self.folder / f"executor-{number}.out"
         self.log = self.folder / f"executor-{number}.log"
-        self.command = [executable(), *flags]
+        self.command = [*within, executable(), *flags]
         extra = {"SYNC_EXECUTOR_DATABASE_URL": url} if url else {}
         with open(self.out, "wb") as out, open(self.log, "wb") as log:
             self.process = subprocess.Popen(

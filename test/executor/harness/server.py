@@ -46,9 +46,11 @@ def program(name):
 
 
 class Cluster:
-    """Data, socket and log lie in `folder`; clients come over the socket, executors over 127.0.0.1 with a password."""
+    """Data, socket and log lie in `folder`; clients come over the socket, executors over 127.0.0.1 with a password.
+    `within` is put before the commands that start and stop it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, within=()):
+        self.within = within
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
@@ -65,7 +67,8 @@ class Cluster:
         )
 
     def control(self, *words):
-        command = [program("pg_ctl"), "-D", self.data, "-l", self.log, "-w", "-t", str(PATIENCE), *words]
+        command = [*self.within, program("pg_ctl"), "-D", self.data, "-l", self.log, "-w", "-t", str(PATIENCE)]
+        command += words
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout + self.log.read_text()[-2000:]
 

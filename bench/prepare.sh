@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# Shared by the benchmarks beside it: source it after scripts/lib.sh, with `name` set to what messages begin with.
+
+# quietly WHAT COMMAND...: its output only when it fails.
+quietly() {
+    local what=$1 log
+    shift
+    log=$(mktemp)
+    echo "${name:?}: $what" >&2
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        echo "$name: $what failed" >&2
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+# Builds, installs the extension, and copies what the unprivileged user runs into $work/bench: the clone may lie where
+# that one cannot read.
+prepare_bench() {
+    clean_environment
+    "$root/scripts/install-deps.sh" demo
+    quietly "building the extension and sync-executor" make -C "$root" --no-print-directory -j"$(nproc)" \
+        PG_CONFIG="$pg_config" build
+    quietly "installing the extension into PostgreSQL" as_root make -C "$root" --no-print-directory \
+        PG_CONFIG="$pg_config" EXTENSION_ONLY=1 install
+    make_workspace "sync-engine-$name"
+    mkdir "$work/bench"
+    cp "$root"/bench/*.py "$root"/bench/*.sql "$root"/bench/*.md "$root/build/sync-executor" "$work/bench/"
+    cp -r "$root/test/demo_api" "$work/bench/"
+    chmod -R a+rX "$work/bench"
+}
+
+# Unlike the tests' servers this one pays for durability. `extra_settings` may hold lines more.
+start_bench_server() {
+    cat >"$work/extra.conf" <<CONF
+fsync = on
+full_page_writes = on
+shared_buffers = 1GB
+max_wal_size = 8GB
+sync_engine.background_ticks = off
+${extra_settings:-}
+CONF
+    echo "$name: starting a private PostgreSQL server in $work" >&2
+    start_server "$work"
+}
