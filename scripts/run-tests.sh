@@ -88,7 +88,7 @@ build_all() {
         step install as_root make -C "$root" --no-print-directory PG_CONFIG="$pg_config" \
             EXTENSION_ONLY=1 install
     fi
-    if needs unit executor; then
+    if needs unit executor tap; then
         step build-executor cmake_build "$root/build"
     fi
     if needs unit-sanitized executor-sanitized; then
@@ -185,7 +185,8 @@ suite_pgtap() {
 }
 
 suite_tap() {
-    limited env PG_CONFIG="$pg_config" PROVE_FLAGS="-v --timer" test/tap/run.sh
+    limited env PG_CONFIG="$pg_config" SYNC_EXECUTOR="$tree/build/sync-executor" PROVE_FLAGS="-v --timer" \
+        test/tap/run.sh
 }
 
 # run_units SUITE FOLDER: the program of each test file that there is; an older build's others may still lie
@@ -234,7 +235,10 @@ suite_demo-api() {
 }
 
 suite_rules() {
-    limited scripts/check-rules.py
+    local status=0
+    limited scripts/check-rules.py || status=$?
+    limited test/rules/update_script_test.py || status=$?
+    return "$status"
 }
 
 suite_symbols() {

@@ -1,11 +1,14 @@
 #!/bin/sh
 # Runs the TAP tests against the installed extension, as an unprivileged user, in a folder of its own.
-# usage: test/tap/run.sh [FILE...]      PG_CONFIG, PG_TEST_USER (default postgres, used by root), PROVE_FLAGS
+# usage: test/tap/run.sh [FILE...]      PG_CONFIG, PG_TEST_USER (default postgres, used by root), PROVE_FLAGS,
+# SYNC_EXECUTOR (the program; default build/sync-executor)
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 pg_config=${PG_CONFIG:-pg_config}
 pgxs=$(dirname "$(dirname "$(dirname "$("$pg_config" --pgxs)")")")
+SYNC_EXECUTOR=${SYNC_EXECUTOR:-$(cd "$here/../.." && pwd)/build/sync-executor}
+export SYNC_EXECUTOR
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
