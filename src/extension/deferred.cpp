@@ -3,6 +3,7 @@
 
 #include <csignal>
 
+#include "extension/claim_hints.hpp"
 #include "extension/shared_state.hpp"
 
 extern "C" {
@@ -95,7 +96,8 @@ void wake_executors() {
 void on_transaction_end(XactEvent event, void*) {
     switch (event) {
         case XACT_EVENT_COMMIT:
-            // What was written is visible to others by now.
+            // What was written is visible to others by now, and has to be found by those that are woken.
+            settle_claim_hints(true);
             if (deferred.executor_wake) {
                 wake_executors();
             }
@@ -106,6 +108,7 @@ void on_transaction_end(XactEvent event, void*) {
             break;
         case XACT_EVENT_ABORT:
         case XACT_EVENT_PREPARE:
+            settle_claim_hints(false);
             break;
         default:
             return;

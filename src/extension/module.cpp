@@ -1,5 +1,6 @@
 // What the server finds when it loads the library.
 #include "extension/boundary.hpp"
+#include "extension/claim_hints.hpp"
 #include "extension/guc.hpp"
 #include "extension/launcher.hpp"
 #include "extension/metrics.hpp"
@@ -22,6 +23,8 @@ void _PG_init(void) {
     preloaded = process_shared_preload_libraries_in_progress;
     sync_engine::define_gucs();
     sync_engine::metrics_init();
+    sync_engine::claim_hints_init();
+    sync_engine::register_claim_actions();
     sync_engine::launcher_init();
 }
 

@@ -28,3 +28,29 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Where claims begin to read: hints that keep them from walking over what an old snapshot keeps alive. Without preloading each
+-- lane is read from its front.
+CREATE FUNCTION sync._begin_claim(as_of timestamptz) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_begin_claim';
+COMMENT ON FUNCTION sync._begin_claim(timestamptz) IS
+    'Internal: called by a claim in a statement before the one by which it looks for jobs, so that the snapshot of that is newer';
+
+CREATE FUNCTION sync._lane_front(slug text, priority int, OUT lane int, OUT due timestamptz, OUT id bigint)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_lane_front';
+COMMENT ON FUNCTION sync._lane_front(text, int) IS
+    'Internal: jobs of that provider and priority at or before this due time and id need not be read; lane is for _claim_saw';
+
+CREATE FUNCTION sync._next_lane(slug text, below bigint) RETURNS int
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_next_lane';
+COMMENT ON FUNCTION sync._next_lane(text, bigint) IS
+    'Internal: the highest priority below that one at which claims have looked for jobs of the provider; null when there is none';
+
+CREATE FUNCTION sync._claim_saw(lane int, due timestamptz, id bigint) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_claim_saw';
+COMMENT ON FUNCTION sync._claim_saw(int, timestamptz, bigint) IS
+    'Internal: told of each job that a claim sees in a lane, locked or not, or of null where it sees none; whether it was a job';
+
+CREATE FUNCTION sync._job_queued() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_job_queued';
+COMMENT ON FUNCTION sync._job_queued() IS 'Internal: once this transaction has committed, claims read from this job on';

@@ -204,6 +204,13 @@ CREATE TRIGGER job_written BEFORE INSERT OR UPDATE OF status, tenant_id, provide
     FOR EACH ROW WHEN (current_setting('sync_engine.internal', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION sync._job_written();
 
+-- The engine's own rows too, whoever writes them and however: what is queued behind a hint has to be found. Comes after
+-- job_written, which fills the row.
+CREATE TRIGGER jobs_queued BEFORE INSERT OR UPDATE ON sync.sync_jobs
+    FOR EACH ROW WHEN (NEW.status = 'queued') EXECUTE FUNCTION sync._job_queued();
+-- Update scripts repeat this.
+ALTER TABLE sync.sync_jobs ENABLE ALWAYS TRIGGER jobs_queued;
+
 CREATE FUNCTION sync._job_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -89,24 +89,26 @@ END
 $$;
 COMMENT ON FUNCTION sync._incarnation(text, timestamptz) IS 'Internal: the current incarnation of an executor, null while it is being registered anew; an unknown name is registered';
 
--- For each active provider the priorities in its queue: a loose scan, two index probes each.
+-- For each active provider the priorities in its queue: those that claims know of, and what a loose scan finds between them,
+-- a probe each. `from_due` and `from_id` are where the lane's jobs begin.
 CREATE VIEW sync._lanes AS
 WITH RECURSIVE lanes AS (
-    SELECT p.slug, first.priority
-    FROM sync.providers p
-    CROSS JOIN LATERAL (SELECT j.priority FROM ONLY sync.sync_jobs j
-                        WHERE j.status = 'queued' AND j.provider_slug = p.slug
-                        ORDER BY j.priority DESC LIMIT 1) first
-    WHERE p.status = 'active'
+    SELECT p.slug, 2147483648 AS priority FROM sync.providers p WHERE p.status = 'active'
     UNION ALL
-    SELECT l.slug, next.priority
+    SELECT l.slug, COALESCE(x.priority, k.priority)::bigint
     FROM lanes l
-    CROSS JOIN LATERAL (SELECT j.priority FROM ONLY sync.sync_jobs j
-                        WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority < l.priority
-                        ORDER BY j.priority DESC LIMIT 1) next
+    CROSS JOIN LATERAL (SELECT sync._next_lane(l.slug, l.priority) AS priority) k
+    LEFT JOIN LATERAL (SELECT j.priority FROM ONLY sync.sync_jobs j
+                       WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority < l.priority
+                         AND j.priority > COALESCE(k.priority, -2147483649)
+                       ORDER BY j.priority DESC LIMIT 1) x ON true
+    WHERE x.priority IS NOT NULL OR k.priority IS NOT NULL
 )
-SELECT slug, priority FROM lanes;
-COMMENT ON VIEW sync._lanes IS 'Internal: the pairs of active provider and priority that have queued jobs';
+SELECT l.slug, l.priority::int AS priority, f.lane, f.due AS from_due, f.id AS from_id
+FROM lanes l
+CROSS JOIN LATERAL sync._lane_front(l.slug, l.priority::int) f
+WHERE l.priority < 2147483648;
+COMMENT ON VIEW sync._lanes IS 'Internal: the pairs of active provider and priority that may have queued jobs, and where to begin to read them';
 
 CREATE FUNCTION sync.claim_jobs(executor text, max_jobs int DEFAULT 1, as_of timestamptz DEFAULT now(),
     OUT job_id bigint, OUT claim_token uuid, OUT tenant_id text, OUT connection_id bigint, OUT provider_slug text,
@@ -137,6 +139,7 @@ BEGIN
     IF incarnation IS NULL OR sync._is_quiet() THEN
         RETURN;
     END IF;
+    PERFORM sync._begin_claim(as_of);
     LOOP
         -- Candidates in claim order, unlocked: locking each lane's first rows would hide them from other claimers.
         SELECT array_agg(c.tid ORDER BY c.priority DESC, c.due, c.id), count(*),
@@ -146,17 +149,21 @@ BEGIN
         INTO candidates, n, after_priority, after_due, after_id
         FROM (
             SELECT x.id, x.tid, l.priority, x.due
-            FROM sync._lanes l
-            CROSS JOIN LATERAL (
+            FROM (SELECT k.slug, k.priority, k.lane,
+                         CASE WHEN again.goes_on THEN after_due ELSE k.from_due END AS from_due,
+                         CASE WHEN again.goes_on THEN after_id ELSE k.from_id END AS from_id
+                  FROM sync._lanes k
+                  CROSS JOIN LATERAL (SELECT k.priority = after_priority AND (after_due, after_id) > (k.from_due, k.from_id) AS goes_on) again
+                  WHERE after_priority IS NULL OR k.priority <= after_priority) l
+            LEFT JOIN LATERAL (
                 SELECT j.id, j.ctid AS tid, GREATEST(j.scheduled_at, j.retry_after) AS due
                 FROM ONLY sync.sync_jobs j
                 WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
                   AND GREATEST(j.scheduled_at, j.retry_after) <= $3
-                  AND (after_priority IS NULL OR l.priority < after_priority
-                       OR (GREATEST(j.scheduled_at, j.retry_after), j.id) > (after_due, after_id))
+                  AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
                 ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
-                LIMIT wanted) x
-            WHERE after_priority IS NULL OR l.priority <= after_priority
+                LIMIT wanted) x ON true
+            WHERE sync._claim_saw(l.lane, x.due, x.id)
             ORDER BY l.priority DESC, x.due, x.id
             LIMIT wanted) c;
         EXIT WHEN n = 0;
@@ -236,6 +243,7 @@ BEGIN
             JOIN sync.connection_state s ON s.connection_id = j.connection_id
             JOIN sync.connections c ON c.id = j.connection_id
             WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+              AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
               AND s.running_job_id IS NULL AND c.status = 'active'
             ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
             LIMIT 1) x);

@@ -59,6 +59,7 @@ AS $$
            COALESCE(GREATEST(extract(epoch FROM now() - min(x.due)), 0), 0)::float8
     FROM (SELECT (SELECT GREATEST(j.scheduled_at, j.retry_after) FROM ONLY sync.sync_jobs j
                   WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+                    AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
                   ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1) AS due
           FROM sync._lanes l) x
     WHERE x.due <= now()
