@@ -9,14 +9,18 @@ import time
 import drain
 import executor
 import report
+import signals
 import slow
 import tick
 from cluster import Cluster
 
-# Due connections of a tick; jobs of a queue, and how many are drained one by one; the executor's jobs.
+# Due connections of a tick; jobs of a queue, and how many are drained one by one; the executor's jobs; pages of
+# signals landed in each way.
 SIZES = {
-    "full": {"due": 100_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000, "slow": 20_000},
-    "quick": {"due": 10_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500, "slow": 10_000},
+    "full": {"due": 100_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000, "slow": 20_000,
+             "pages": 100},
+    "quick": {"due": 10_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500, "slow": 10_000,
+              "pages": 20},
 }
 
 
@@ -29,7 +33,7 @@ def options():
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--runs", type=int, default=3, help="rounds whose medians are shown, 1 to 5")
     parser.add_argument("--output", required=True, help="file for the page, which is printed too")
-    parser.add_argument("parts", nargs="+", choices=["tick", "drain", "executor", "slow"])
+    parser.add_argument("parts", nargs="+", choices=["tick", "drain", "signals", "executor", "slow"])
     return parser.parse_args()
 
 
@@ -51,6 +55,8 @@ def main():
     if "drain" in chosen.parts:
         costs = drain.run(cluster, first_due, size["jobs"], size["single"], runs, progress)
         parts |= report.drain_table(costs)
+    if "signals" in chosen.parts:
+        parts |= report.signals_table(signals.run(cluster, size["pages"], runs, progress))
     bench = executor.Bench(cluster, chosen.executor, chosen.demo_api)
     if "executor" in chosen.parts:
         parts |= report.executor_table(bench.run(first_due, size["noop"], size["http"], runs, progress))

@@ -8,6 +8,7 @@ import string
 
 import drain
 import executor
+import signals
 import slow
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -127,6 +128,20 @@ def drain_table(costs):
     return {"drain": table(head, rows)}
 
 
+def signals_table(results):
+    rows = []
+    for months, costs in results.items():
+        read = costs["read"]
+        for way in signals.LANDING:
+            landed = costs[way]
+            rows.append([str(months), way, f"{landed[0].count:,}", *beside(landed, costs["copy"]), wal_each(landed),
+                         wal_each(costs["copy"]), number(median(read, lambda c: c.rate)),
+                         number(median(read, lambda c: c.rate) / median(landed, lambda c: c.rate))])
+    head = ["months behind", "way", "signals", "signals/s", "COPY signals/s", "ratio", "WAL bytes/signal",
+            "COPY WAL bytes/signal", "read signals/s", "read/landed"]
+    return {"signals": table(head, rows)}
+
+
 def executor_table(results):
     rows = []
     for connector, runs in results.items():
@@ -150,5 +165,5 @@ def slow_table(runs):
 
 
 def page(parts):
-    missing = dict.fromkeys(["tick", "idle", "drain", "executor", "slow"], "Not measured in this run.")
+    missing = dict.fromkeys(["tick", "idle", "drain", "signals", "executor", "slow"], "Not measured in this run.")
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)

@@ -7,6 +7,7 @@
 extern "C" {
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
@@ -49,6 +50,15 @@ inline void deconstruct_text_array(ArrayType* array, Datum** elements, bool** nu
     deconstruct_array_builtin(array, TEXTOID, elements, nulls, count);
 #else
     deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, elements, nulls, count);
+#endif
+}
+
+// A scan of the index by so many of its columns; index_rescan gives it its keys.
+inline IndexScanDesc begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int columns) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(heap, index, snapshot, nullptr, columns, 0);
+#else
+    return index_beginscan(heap, index, snapshot, columns, 0);
 #endif
 }
 

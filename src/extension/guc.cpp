@@ -19,6 +19,7 @@ bool background_ticks = true;
 double backoff_jitter_factor = 0.1;
 int backoff_base_seconds = 5;
 int backoff_max_seconds = 900;
+int dedupe_retention_days = -1;
 int default_interval_seconds = 900;
 bool enabled = true;
 int execution_retention_days = 30;
@@ -73,6 +74,9 @@ constexpr IntSetting kIntSettings[] = {
     {"sync_engine.backoff_max_seconds",
      "Longest wait between two attempts that is not asked for by the remote.", &guc::backoff_max_seconds, 900,
      1, 604800},
+    {"sync_engine.dedupe_retention_days",
+     "Days that dedupe keys are remembered, 0 for ever, -1 as long as their signals.",
+     &guc::dedupe_retention_days, -1, -1, 36500},
     {"sync_engine.default_interval_seconds", "Interval of connections that do not set their own.",
      &guc::default_interval_seconds, 900, 60, 86400},
     {"sync_engine.execution_retention_days", "Days that finished attempts are kept, 0 for ever.",

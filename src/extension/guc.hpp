@@ -8,6 +8,7 @@ extern bool background_ticks;
 extern double backoff_jitter_factor;
 extern int backoff_base_seconds;
 extern int backoff_max_seconds;
+extern int dedupe_retention_days;
 extern int default_interval_seconds;
 extern bool enabled;
 extern int execution_retention_days;

@@ -1,10 +1,10 @@
 // What executors hand to complete_jobs, taken apart in one pass. Nothing here raises for what an element
 // holds: a fault is a column of its row, so that one job's bad data fails that job alone.
 #include "extension/boundary.hpp"
+#include "extension/json_values.hpp"
 #include "extension/records.hpp"
 
 extern "C" {
-#include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/uuid.h"
 }
@@ -41,28 +41,6 @@ struct Row {
         nulls[column] = false;
     }
 };
-
-const char* type_name(const JsonbValue& value) {
-    switch (value.type) {
-        case jbvNull:
-            return "null";
-        case jbvString:
-            return "string";
-        case jbvNumeric:
-            return "number";
-        case jbvBool:
-            return "boolean";
-        default:
-            return value.type == jbvBinary && JsonContainerIsArray(value.val.binary.data) ? "array"
-                                                                                          : "object";
-    }
-}
-
-// The value of a key; null also where it is JSON's null.
-JsonbValue* find(JsonbContainer* object, const char* key) {
-    JsonbValue* value = getKeyJsonValueFromContainer(object, key, static_cast<int>(strlen(key)), nullptr);
-    return value == nullptr || value->type == jbvNull ? nullptr : value;
-}
 
 bool read_id(const JsonbValue* value, int64* id) {
     const char* text = nullptr;

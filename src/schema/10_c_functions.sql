@@ -99,3 +99,14 @@ CREATE FUNCTION sync._read_results(results jsonb, OUT ord int, OUT job_id bigint
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_read_results';
 COMMENT ON FUNCTION sync._read_results(jsonb) IS
     'Internal: the elements that complete_jobs is given, in order; what cannot be read is null or told in fault, JSON''s null is null';
+
+CREATE FUNCTION sync._signals_fault(signals jsonb) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_signals_fault';
+COMMENT ON FUNCTION sync._signals_fault(jsonb) IS 'Internal: what is wrong with an array of signals, null when nothing is';
+
+CREATE FUNCTION sync._new_signals(signals jsonb, tenant_id text, connection_id bigint, seen_in oid[],
+                                  OUT kind text, OUT occurred_at timestamptz, OUT dedupe_key text, OUT payload jsonb)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'sync_engine_new_signals';
+COMMENT ON FUNCTION sync._new_signals(jsonb, text, bigint, oid[]) IS
+    'Internal: the signals of an array with which nothing is wrong whose keys are not in these indexes, each key once; what is missing is null';

@@ -68,9 +68,19 @@ COMMENT ON COLUMN sync.signal_pages.landed_by IS 'Transaction, preceded by the e
 COMMENT ON COLUMN sync.signal_pages.last_id IS 'The page is the signals of that connection and received_at from first_id to last_id';
 COMMENT ON COLUMN sync.signal_pages.by_hand IS 'Written by an application, not by a job: its ids can lie between those of a job''s page';
 
+-- What signals leave behind where their keys are remembered longer than they are.
+CREATE TABLE sync.signal_keys (
+    tenant_id text NOT NULL,
+    connection_id bigint NOT NULL,
+    dedupe_key text NOT NULL,
+    received_at timestamptz NOT NULL
+) PARTITION BY RANGE (received_at);
+COMMENT ON TABLE sync.signal_keys IS 'Dedupe keys of signals that retention dropped: such signals are not stored again';
+COMMENT ON COLUMN sync.signal_keys.received_at IS 'When the month began in which the signal was received';
+
 CREATE TABLE sync.partitions (
     name text PRIMARY KEY,
-    parent text NOT NULL CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'sync_jobs')),
+    parent text NOT NULL CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs')),
     range_from timestamptz NOT NULL,
     range_to timestamptz NOT NULL
 );
@@ -118,6 +128,10 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF parent = 'signal_keys' THEN
+        EXECUTE format('ALTER TABLE sync.%I ADD CONSTRAINT %I PRIMARY KEY (tenant_id, connection_id, dedupe_key)', part, part || '_dedupe');
+        RETURN;
+    END IF;
     EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (%s)', part,
                    CASE parent WHEN 'signal_pages' THEN 'tenant_id, landed_by, seq' ELSE 'tenant_id, connection_id, id' END);
     IF parent = 'signals' THEN
@@ -137,7 +151,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    monthly boolean := parent IN ('signals', 'signal_pages');
+    monthly boolean := parent IN ('signals', 'signal_pages', 'signal_keys');
     range_from timestamptz := date_trunc(CASE WHEN monthly THEN 'month' ELSE 'day' END, day::timestamp) AT TIME ZONE 'UTC';
     range_to timestamptz := (range_from AT TIME ZONE 'UTC' + CASE WHEN monthly THEN interval '1 month' ELSE interval '1 day' END)
                             AT TIME ZONE 'UTC';
@@ -189,6 +203,40 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync._drop_partition(text) IS 'Internal: drops a dated table, one of signals with their pages';
+
+CREATE FUNCTION sync._move_keys(part text, as_of timestamptz) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    month record;
+    last record;
+    key_days int := sync._setting('dedupe_retention_days');
+    at_once int := 50000;
+    moved int;
+BEGIN
+    SELECT p.* INTO month FROM sync.partitions p WHERE p.name = part AND p.parent = 'signals';
+    IF NOT FOUND OR key_days < 0 OR key_days > 0 AND month.range_to < $2 - make_interval(hours => 24 * key_days) THEN
+        RETURN false;
+    END IF;
+    PERFORM sync._make_partition('signal_keys', (month.range_from AT TIME ZONE 'UTC')::date);
+    -- One at a time, and not beside the removal of a deleted connection's keys.
+    LOCK TABLE sync.signal_keys IN SHARE ROW EXCLUSIVE MODE;
+    SELECT k.tenant_id, k.connection_id, k.dedupe_key INTO last FROM sync.signal_keys k
+    WHERE k.received_at = month.range_from ORDER BY k.tenant_id DESC, k.connection_id DESC, k.dedupe_key DESC LIMIT 1;
+    -- In the order of the index, so that the last one tells how far the former calls came.
+    EXECUTE format('INSERT INTO sync.signal_keys (tenant_id, connection_id, dedupe_key, received_at)
+                    SELECT s.tenant_id, s.connection_id, s.dedupe_key, $1 FROM sync.%I s
+                    WHERE s.dedupe_key IS NOT NULL AND ($2 IS NULL OR (s.tenant_id, s.connection_id, s.dedupe_key) > ($2, $3, $4))
+                    ORDER BY s.tenant_id, s.connection_id, s.dedupe_key LIMIT $5', part)
+    USING month.range_from, last.tenant_id, last.connection_id, last.dedupe_key, at_once;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    RETURN moved = at_once;
+END
+$$;
+COMMENT ON FUNCTION sync._move_keys(text, timestamptz) IS
+    'Internal: keeps the keys of signals that are about to be dropped, if they are to be remembered longer; true while there are more';
 
 CREATE FUNCTION sync._history_is_ready(as_of timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER

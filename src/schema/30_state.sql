@@ -130,6 +130,13 @@ BEGIN
         GET DIAGNOSTICS n = ROW_COUNT;
         removed := removed + n;
         EXIT WHEN removed >= max_rows;
+        DELETE FROM sync.signal_keys t
+        USING (SELECT k.tenant_id, k.connection_id, k.dedupe_key, k.received_at FROM sync.signal_keys k
+               WHERE k.tenant_id = gone.tenant_id AND k.connection_id = gone.connection_id LIMIT max_rows - removed) x
+        WHERE t.tenant_id = x.tenant_id AND t.connection_id = x.connection_id AND t.dedupe_key = x.dedupe_key AND t.received_at = x.received_at;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        removed := removed + n;
+        EXIT WHEN removed >= max_rows;
         DELETE FROM sync.signal_pages t
         USING (SELECT p.tenant_id, p.landed_by, p.seq, p.received_at FROM sync.signal_pages p
                WHERE p.connection_id = gone.connection_id AND p.tenant_id = gone.tenant_id LIMIT max_rows - removed) x

@@ -39,49 +39,6 @@ END
 $$;
 COMMENT ON FUNCTION sync._lock_running(bigint[], uuid[]) IS 'Internal: locks the connections and jobs that are running under these tokens and returns the jobs, each once';
 
-CREATE FUNCTION sync._signals_fault(signals jsonb) RETURNS text
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    fault text;
-BEGIN
-    IF signals IS NULL THEN
-        RETURN NULL;
-    END IF;
-    IF jsonb_typeof(signals) <> 'array' THEN
-        RETURN format('signals is a JSON %s, not an array', jsonb_typeof(signals));
-    END IF;
-    SELECT format('signals[%s]%s', s.ordinality - 1,
-                  CASE
-                      WHEN jsonb_typeof(s.value) <> 'object' THEN ' is a JSON ' || jsonb_typeof(s.value) || ', not an object'
-                      WHEN jsonb_typeof(s.value -> 'kind') <> 'string' OR s.value ->> 'kind' = '' THEN '.kind is not a non-empty string'
-                      WHEN jsonb_typeof(s.value -> 'dedupe_key') NOT IN ('string', 'number', 'null') THEN '.dedupe_key is not a string'
-                      ELSE '.occurred_at is not a time such as 2026-03-01T12:15:00Z'
-                  END)
-    INTO fault
-    FROM jsonb_array_elements(signals) WITH ORDINALITY s
-    WHERE jsonb_typeof(s.value) <> 'object'
-       OR jsonb_typeof(s.value -> 'kind') <> 'string' OR s.value ->> 'kind' = ''
-       OR jsonb_typeof(s.value -> 'dedupe_key') NOT IN ('string', 'number', 'null')
-       OR (jsonb_typeof(s.value -> 'occurred_at') <> 'null'
-           AND (jsonb_typeof(s.value -> 'occurred_at') <> 'string' OR sync.parse_utc(s.value ->> 'occurred_at') IS NULL))
-    LIMIT 1;
-    RETURN fault;
-END
-$$;
-COMMENT ON FUNCTION sync._signals_fault(jsonb) IS 'Internal: what is wrong with an array of signals, null when nothing is';
-
--- A key longer than an index entry may be is kept by its digest.
-CREATE FUNCTION sync._dedupe_key(key text) RETURNS text
-LANGUAGE sql IMMUTABLE
-AS $$
-    SELECT CASE WHEN pg_catalog.octet_length(key) OPERATOR(pg_catalog.>) 512
-                THEN 'sha256:' OPERATOR(pg_catalog.||) pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(key, 'UTF8')), 'hex')
-                ELSE key END
-$$;
-COMMENT ON FUNCTION sync._dedupe_key(text) IS 'Internal: a dedupe key as it is stored';
-
 CREATE FUNCTION sync._land_signals(job_ids bigint[], signals jsonb[], as_of timestamptz, OUT job_id bigint, OUT received int, OUT inserted int)
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
@@ -92,35 +49,41 @@ SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    month_from timestamptz := date_trunc('month', as_of AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
-    month_to timestamptz := (date_trunc('month', as_of AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC';
+    seen_in oid[];
+    key_days int := sync._setting('dedupe_retention_days');
 BEGIN
-    RETURN QUERY
-    WITH given AS MATERIALIZED (
-        SELECT j.id, j.tenant_id, j.provider_slug, j.connection_id, s.kind, s.occurred_at, s.payload,
-               sync._dedupe_key(s.dedupe_key) AS dedupe_key
-        FROM unnest($1, $2) u (id, signals)
-        JOIN ONLY sync.sync_jobs j ON j.id = u.id
-        CROSS JOIN LATERAL jsonb_to_recordset(u.signals) s (kind text, occurred_at text, payload jsonb, dedupe_key text)
-    ), landed AS (
-        INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, kind, occurred_at, received_at, payload, dedupe_key)
-        SELECT g.tenant_id, g.provider_slug, g.connection_id, COALESCE(g.kind, 'signal'),
-               COALESCE(sync.parse_utc(g.occurred_at), $3), $3, COALESCE(g.payload, '{}'), g.dedupe_key
-        FROM given g
-        -- This month's partition is guarded by its unique index; only the others have to be asked.
-        WHERE g.dedupe_key IS NULL OR NOT EXISTS (
-            SELECT 1 FROM sync.signals x
-            WHERE x.tenant_id = g.tenant_id AND x.connection_id = g.connection_id AND x.dedupe_key = g.dedupe_key
-              AND (x.received_at < month_from OR x.received_at >= month_to))
-        ON CONFLICT DO NOTHING
-        RETURNING connection_id
-    ), tally AS (
-        SELECT l.connection_id, count(*)::int AS n FROM landed l GROUP BY 1
-    )
-    -- A connection has one running job, so counting by connection counts by job.
-    SELECT r.id, r.n, COALESCE(t.n, 0)
-    FROM (SELECT g.id, g.connection_id, count(*)::int AS n FROM given g GROUP BY 1, 2) r
-    LEFT JOIN tally t ON t.connection_id = r.connection_id;
+    FOR attempt IN 1 .. 10 LOOP
+        -- Newest first; a month is asked until it is over for so long.
+        SELECT array_agg(i.index::oid ORDER BY p.range_from DESC) INTO seen_in
+        FROM sync.partitions p CROSS JOIN LATERAL to_regclass(format('sync.%I', p.name || '_dedupe')) i (index)
+        WHERE p.parent IN ('signals', 'signal_keys') AND i.index IS NOT NULL
+          AND (key_days <= 0 OR p.range_to >= as_of - make_interval(hours => 24 * key_days));
+        BEGIN
+            RETURN QUERY
+            WITH landed AS (
+                INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, kind, occurred_at, received_at, payload, dedupe_key)
+                SELECT j.tenant_id, j.provider_slug, j.connection_id, COALESCE(s.kind, 'signal'), COALESCE(s.occurred_at, $3), $3,
+                       COALESCE(s.payload, '{}'), s.dedupe_key
+                FROM unnest($1, $2) u (id, signals)
+                JOIN ONLY sync.sync_jobs j ON j.id = u.id
+                CROSS JOIN LATERAL sync._new_signals(u.signals, j.tenant_id, j.connection_id, seen_in) s
+                RETURNING connection_id
+            ), tally AS (
+                SELECT l.connection_id, count(*)::int AS n FROM landed l GROUP BY 1
+            )
+            -- A connection has one running job, so counting by connection counts by job.
+            SELECT j.id, jsonb_array_length(u.signals), COALESCE(t.n, 0)
+            FROM unnest($1, $2) u (id, signals)
+            JOIN ONLY sync.sync_jobs j ON j.id = u.id
+            LEFT JOIN tally t ON t.connection_id = j.connection_id;
+            RETURN;
+        EXCEPTION WHEN unique_violation THEN
+            -- The connection is locked, so it was an application that wrote such a signal itself meanwhile: now it is seen.
+            IF attempt = 10 THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION sync._land_signals(bigint[], jsonb[], timestamptz) IS 'Internal: inserts the signals of running jobs that the caller has locked';

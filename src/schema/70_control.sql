@@ -314,12 +314,16 @@ BEGIN
     FROM sync.partitions p
     CROSS JOIN LATERAL (SELECT sync._setting(CASE p.parent WHEN 'sync_jobs' THEN 'job_retention_days'
                                                            WHEN 'signals' THEN 'signal_retention_days'
+                                                           WHEN 'signal_keys' THEN CASE sync._setting('dedupe_retention_days') WHEN -1
+                                                               THEN 'signal_retention_days' ELSE 'dedupe_retention_days' END
                                                            ELSE 'execution_retention_days' END) AS days) k
     WHERE k.days > 0 AND p.parent <> 'signal_pages' AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
       AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
     ORDER BY p.range_to LIMIT 1;
     IF expired IS NOT NULL THEN
-        PERFORM sync._drop_partition(expired);
+        IF NOT sync._move_keys(expired, as_of) THEN
+            PERFORM sync._drop_partition(expired);
+        END IF;
         RETURN true;
     END IF;
 

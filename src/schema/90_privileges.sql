@@ -5,7 +5,7 @@ REVOKE ALL ON ALL PROCEDURES IN SCHEMA sync FROM PUBLIC;
 GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals TO sync_admin;
-GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.executors, sync.connection_state, sync.partitions, sync.database_identity,
+GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.signal_keys, sync.executors, sync.connection_state, sync.partitions, sync.database_identity,
     sync.deleted_connections, sync.connection_status, sync.queue, sync.metrics TO sync_admin;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sync TO sync_admin;
@@ -60,7 +60,7 @@ DECLARE
 BEGIN
     -- A call each: it rewrites one catalog row, which one statement may do but once.
     FOREACH name IN ARRAY ARRAY['providers', 'connections', 'connections_id_seq', 'sync_jobs', 'sync_jobs_id_seq', 'sync_executions',
-        'sync_executions_id_seq', 'signals', 'signals_id_seq', 'signal_pages', 'signal_pages_seq_seq', 'partitions', 'executors', 'database_identity', 'deleted_connections'] LOOP
+        'sync_executions_id_seq', 'signals', 'signals_id_seq', 'signal_pages', 'signal_pages_seq_seq', 'signal_keys', 'partitions', 'executors', 'database_identity', 'deleted_connections'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('sync.' || name)::pg_catalog.regclass, '');
     END LOOP;
 END

@@ -25,6 +25,10 @@ SELECT housekeep(at('09:00'));
 SELECT fill('goes'), fill('stays');
 -- A hand-made signal has its own way in.
 INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, received_at) SELECT 'T', 'github', conn(e), at('10:05') FROM unnest('{goes,stays}'::text[]) e;
+-- Keys that outlived their signals
+SELECT sync._make_partition('signal_keys', '2026-01-01');
+INSERT INTO sync.signal_keys (tenant_id, connection_id, dedupe_key, received_at)
+SELECT 'T', conn(e), 'old ' || n, '2026-01-01 UTC' FROM unnest('{goes,stays}'::text[]) e, generate_series(1, 3) n;
 
 -- The tables that live by tenant: partitioned ones, with their partitions.
 CREATE TEMP VIEW distributed AS

@@ -4,9 +4,10 @@ ALTER TABLE sync.sync_jobs DROP CONSTRAINT sync_jobs_connection_id_fkey;
 DROP FUNCTION sync._complete(bigint[], jsonb[], jsonb[], boolean[], jsonb[], timestamptz);
 DROP FUNCTION sync._tick_rows_safely(bigint[], timestamptz);
 DROP FUNCTION sync._tick_rows(bigint[], timestamptz);
+DROP FUNCTION sync._dedupe_key(text);
 ALTER TABLE sync.database_identity ADD COLUMN epoch int NOT NULL DEFAULT 1;
 ALTER TABLE sync.partitions DROP CONSTRAINT partitions_parent_check,
-    ADD CONSTRAINT partitions_parent_check CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'sync_jobs'));
+    ADD CONSTRAINT partitions_parent_check CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs'));
 
 -- after the functions:
 -- What has landed is read first.
