@@ -139,7 +139,9 @@ class Application {
           jobs_({http_, secrets_, redactor_, log_, metrics_, stops_}, &find_connector,
                 static_cast<std::size_t>(options.concurrency),
                 [this](FinishedJob&& job) { runner_.finished(std::move(job)); }),
-          waker_(loop_, log_, wake_, [this] { runner_.wake(); }),
+          waker_(
+              loop_, log_, wake_, [this] { runner_.wake(); },
+              [this] { return runner_.wake_pause_seconds(); }),
           ticker_(loop_, log_, metrics_, tick_),
           signals_(loop_, [this] { drain(); }) {
         runner_.attach(jobs_);

@@ -90,7 +90,7 @@ bool Runner::give_work(Database& lane) {
         send_results(lane);
     } else if (claimable() > 0) {
         claim(lane);
-    } else if (ask_next_ && !asking_ && !claiming_) {
+    } else if (asks_next() && Clock::now() >= last_claim_ + kAskAfter) {
         ask_next_claim(lane);
     } else {
         return false;
@@ -115,8 +115,10 @@ void Runner::arm_timer() {
         when = std::min(when, first_result_ + kLinger);
     }
     if (!claiming_ && jobs_->waiting() == 0 && free_room() > 0) {
-        when = std::min(when,
-                        std::max(claim_wanted_ ? Clock::time_point() : next_claim_, last_claim_ + kLinger));
+        when = std::min(when, std::max(claim_wanted_ ? Clock::time_point() : next_claim_, next_gathered()));
+    }
+    if (asks_next()) {
+        when = std::min(when, last_claim_ + kAskAfter);
     }
     if (now < retry_at_) {
         when = incarnation_.empty() ? retry_at_ : std::min(next_heartbeat_, std::max(when, retry_at_));

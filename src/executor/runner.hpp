@@ -51,8 +51,11 @@ class Runner {
     // A job has come to a result; from Jobs.
     void finished(FinishedJob&& job);
 
-    // Work may have arrived.
+    // Work has arrived.
     void wake() { claim_wanted_ = true; }
+
+    // While there is more than is claimed at once, nobody has to say so.
+    double wake_pause_seconds() const;
 
     // Claims no more, lets running jobs finish until the deadline, hands the rest back, then exits.
     void drain();
@@ -64,6 +67,10 @@ class Runner {
     // How long results and free slots gather before they go to the database, unless there is nothing to wait
     // for.
     static constexpr auto kLinger = std::chrono::milliseconds(10);
+    // The same for jobs that arrive by the handful.
+    static constexpr auto kGather = std::chrono::milliseconds(20);
+    // For so long nothing was claimed before it is asked when there will be something.
+    static constexpr auto kAskAfter = std::chrono::milliseconds(50);
 
     enum class Phase { waiting, running, draining, over };
 
@@ -79,6 +86,7 @@ class Runner {
     void send_results(Database& lane);
     void results_answered(Database& lane, ResultBatch& batch, const ScriptOutcome& outcome);
     void results_refused(Database& lane, ResultBatch& batch, const ScriptOutcome& outcome);
+    void look_again(const ResultBatch& batch);
     void claim(Database& lane);
     void claimed(Database& lane, const ScriptOutcome& outcome, std::size_t asked);
     void claim_refused(Database& lane, const ScriptOutcome& outcome);
@@ -87,6 +95,8 @@ class Runner {
     std::size_t ahead() const;
     std::size_t free_room() const;
     std::size_t claimable() const;
+    Clock::time_point next_gathered() const { return last_claim_ + (trickling_ ? kGather : kLinger); }
+    bool asks_next() const;
     bool results_ripe() const;
     bool nothing_left() const;
     bool once_is_done() const;
@@ -127,6 +137,7 @@ class Runner {
     std::size_t ahead_limit_ = 0;  // grows from claim to claim while there is more
     bool claims_held_ = false;
     bool claim_wanted_ = true;
+    bool trickling_ = false;  // jobs arrive faster than one by one, yet not as fast as they are claimed
     bool ask_next_ = false;
     bool drained_ = false;  // the last claim brought less than asked for, and nothing ended since
     Timer timer_;

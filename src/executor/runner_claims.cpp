@@ -12,6 +12,9 @@ constexpr double kSoonestPollSeconds = 0.1;
 // Jobs are claimed ahead of their slots for so long at most, so that no slot stands empty while the next ones
 // are being claimed; a given --prefetch may look ahead for a heartbeat.
 constexpr double kAheadSeconds = 0.1;
+// So few jobs in a claim mean that they arrive one by one: each is claimed at once. More are left to gather,
+// for a claim for each few would take the time of those who enqueue them.
+constexpr std::size_t kFew = 4;
 
 }  // namespace
 
@@ -52,7 +55,17 @@ std::size_t Runner::claimable() const {
         return 2 * free >= std::min(ahead(), settings_.batch_size) ? free : 0;
     }
     const std::size_t enough = std::min(jobs_->concurrency(), settings_.batch_size);
-    return 2 * free >= enough || now >= last_claim_ + kLinger ? free : 0;
+    return (2 * free >= enough && !trickling_) || now >= next_gathered() ? free : 0;
+}
+
+double Runner::wake_pause_seconds() const {
+    const bool flowing = trickling_ || (claim_wanted_ && !drained_);
+    return flowing ? std::chrono::duration<double>(kGather).count() : 0;
+}
+
+// Asked only once nothing arrives: until then each claim finds out by itself.
+bool Runner::asks_next() const {
+    return ask_next_ && !asking_ && !claiming_;
 }
 
 void Runner::claim(Database& lane) {
@@ -95,6 +108,7 @@ void Runner::claimed(Database& lane, const ScriptOutcome& outcome, std::size_t a
     stops_.reach(jobs.empty() ? "claimed_nothing" : "claimed");
     size_next_claim(asked, jobs.size());
     drained_ = jobs.size() < asked;
+    trickling_ = drained_ && jobs.size() > kFew;
     claim_wanted_ = claim_wanted_ || !drained_;
     ask_next_ = drained_ && !settings_.once;
     next_claim_ = Clock::now() + seconds_to_duration(settings_.poll_seconds);

@@ -1,4 +1,5 @@
 // How the runner tells the database of results.
+#include <algorithm>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -70,8 +71,7 @@ void Runner::results_answered(Database& lane, ResultBatch& batch, const ScriptOu
     }
     stops_.reach("completed");
     retry_delay_.reset();
-    claim_wanted_ = true;
-    drained_ = false;
+    look_again(batch);
     const bool in_parts = outcome.results.size() != 1;
     std::unordered_map<std::int64_t, JobOutcome> answers;
     if (!in_parts) {
@@ -86,6 +86,21 @@ void Runner::results_answered(Database& lane, ResultBatch& batch, const ScriptOu
         } else {
             jobs_->ended(job, in_parts && outcome.done() ? "completed" : "stale", "");
         }
+    }
+}
+
+// What ended may have made way for another job of its connection. The next page is waited for; whether there
+// is anything else is not known, so that a claim for it may wait for company.
+void Runner::look_again(const ResultBatch& batch) {
+    drained_ = false;
+    const bool has_more = std::any_of(batch.jobs.begin(), batch.jobs.end(), [](const FinishedJob& job) {
+        const auto* page = std::get_if<Page>(&job.result);
+        return page != nullptr && page->has_more;
+    });
+    if (has_more || settings_.once) {
+        claim_wanted_ = true;
+    } else {
+        next_claim_ = std::min(next_claim_, Clock::now() + kLinger);
     }
 }
 

@@ -84,10 +84,13 @@ Registration parse_registration(const PGresult* result) {
 }
 
 Statement claim_statement(const std::string& executor, std::size_t max_jobs) {
+    // A claim is a lease, not data: one that a crash of the server undoes leaves a queued job and a token
+    // that is stale, as a lease that ran out does. So nobody waits for the disk before the work begins;
+    // whatever follows is written behind it.
     return {
         "SELECT job_id, claim_token, tenant_id, connection_id, provider_slug, job_type, attempts, cursor, "
-        "input, "
-        "connector, config FROM sync.claim_jobs($1, $2::int)",
+        "input, connector, config "
+        "FROM set_config('synchronous_commit', 'off', true), LATERAL sync.claim_jobs($1, $2::int)",
         {executor, std::to_string(max_jobs)}};
 }
 

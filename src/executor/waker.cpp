@@ -13,14 +13,32 @@ constexpr double kRestSeconds = 60;
 
 }  // namespace
 
-Waker::Waker(EventLoop& loop, Logger& log, Database& database, std::function<void()> on_wake)
-    : log_(log), database_(database), on_wake_(std::move(on_wake)), timer_(loop) {
-    database_.on_idle([this] { wait(); });
+Waker::Waker(EventLoop& loop, Logger& log, Database& database, std::function<void()> on_wake,
+             std::function<double()> pause_seconds)
+    : log_(log),
+      database_(database),
+      on_wake_(std::move(on_wake)),
+      pause_seconds_(std::move(pause_seconds)),
+      timer_(loop) {
+    database_.on_idle([this] { idle(); });
 }
 
 void Waker::stop() {
     timer_.clear();
     database_.close();
+}
+
+void Waker::idle() {
+    const double pause = seen_ ? pause_seconds_() : 0;
+    if (pause <= 0) {
+        wait();
+        return;
+    }
+    timer_.set_after(pause, [this] {
+        if (database_.idle()) {
+            wait();
+        }
+    });
 }
 
 void Waker::wait() {

@@ -13,12 +13,15 @@ namespace sync_engine {
 // polls anyway.
 class Waker {
   public:
-    Waker(EventLoop& loop, Logger& log, Database& database, std::function<void()> on_wake);
+    // `pause_seconds`: how long wake-ups may gather before the next is asked for; none is missed meanwhile.
+    Waker(EventLoop& loop, Logger& log, Database& database, std::function<void()> on_wake,
+          std::function<double()> pause_seconds);
 
     void start() { database_.open(); }
     void stop();
 
   private:
+    void idle();
     void wait();
     void answered(const ScriptOutcome& outcome);
     void rest(std::string_view reason);
@@ -26,6 +29,7 @@ class Waker {
     Logger& log_;
     Database& database_;
     std::function<void()> on_wake_;
+    std::function<double()> pause_seconds_;
     std::optional<std::string> seen_;  // where the database's wake-ups had got to
     Timer timer_;
     bool told_ = false;  // that there are no wake-ups; said once

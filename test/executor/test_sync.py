@@ -159,6 +159,19 @@ def test_work_that_arrives_wakes_an_idle_executor(engine):
     assert running.stop() == 0
 
 
+def test_wake_ups_in_quick_succession_leave_nothing_behind(engine):
+    engine.provider("noop", connector="noop", config={"noop": {"cursor": True}})
+    connections = [engine.connection("noop") for _ in range(300)]
+    running = engine.executor("--poll-seconds", "3600").ready()
+    running.wait_for("connected to the database", connection="wake-up")
+    for connection in connections:
+        engine.trigger(connection)
+    engine.wait_idle()
+    statuses = engine.db.rows("SELECT status, count(*) FROM sync.sync_executions GROUP BY 1")
+    assert statuses == [("succeeded", 300)]
+    assert running.stop() == 0
+
+
 def test_without_wake_ups_it_polls(engine):
     repo = engine.repo(items=3)
     engine.github()
