@@ -8,6 +8,7 @@ import time
 
 import drain
 import executor
+import latency
 import report
 import signals
 import slow
@@ -15,12 +16,12 @@ import tick
 from cluster import Cluster
 
 # Due connections of a tick; jobs of a queue, and how many are drained one by one; the executor's jobs; pages of
-# signals landed in each way.
+# signals landed in each way; triggers at an even pace and as fast as possible, and seconds of idling.
 SIZES = {
     "full": {"due": 100_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000, "slow": 20_000,
-             "pages": 100},
+             "pages": 100, "paced": 4_000, "triggers": 40_000, "idle": 20},
     "quick": {"due": 10_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500, "slow": 10_000,
-              "pages": 20},
+              "pages": 20, "paced": 1_000, "triggers": 8_000, "idle": 10},
 }
 
 
@@ -33,7 +34,7 @@ def options():
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--runs", type=int, default=3, help="rounds whose medians are shown, 1 to 5")
     parser.add_argument("--output", required=True, help="file for the page, which is printed too")
-    parser.add_argument("parts", nargs="+", choices=["tick", "drain", "signals", "executor", "slow"])
+    parser.add_argument("parts", nargs="+", choices=["tick", "drain", "signals", "executor", "latency", "slow"])
     return parser.parse_args()
 
 
@@ -60,6 +61,9 @@ def main():
     bench = executor.Bench(cluster, chosen.executor, chosen.demo_api)
     if "executor" in chosen.parts:
         parts |= report.executor_table(bench.run(first_due, size["noop"], size["http"], runs, progress))
+    if "latency" in chosen.parts:
+        measured = latency.Bench(cluster, chosen.executor, first_due, progress)
+        parts |= report.latency_tables(measured.run(size["paced"], size["triggers"], size["idle"], runs))
     if "slow" in chosen.parts:
         parts |= report.slow_table(slow.run(bench, first_due, size["slow"], runs, progress))
     page = report.page(parts)

@@ -8,6 +8,7 @@ import string
 
 import drain
 import executor
+import latency
 import signals
 import slow
 
@@ -78,6 +79,8 @@ def circumstances(cluster, runs, size, settings=SETTINGS):
         "settings": ", ".join(f"`{name} = {cluster.value(f'SHOW {name}')}`" for name in settings),
         "concurrency": str(executor.CONCURRENCY),
         "items": str(executor.ITEMS_PER_CONNECTION),
+        "rate": str(latency.RATE),
+        "clients": str(latency.CLIENTS),
         "slow_concurrency": f"{slow.CONCURRENCY:,}",
     }
 
@@ -164,6 +167,20 @@ def slow_table(runs):
     return {"slow": table(head, [row])}
 
 
+def latency_tables(results):
+    quantiles = (number(latency.quantile(results, part)) for part in (0.5, 0.9, 0.99))
+    reached = [[f"{len(results.milliseconds[0]):,}", number(statistics.median(results.paces)), *quantiles,
+                number(max(times[-1] for times in results.milliseconds))]]
+    idle = [[f"{100 * statistics.median(results.idle_cpu):.2f} %",
+             f"{statistics.median(results.idle_transactions):.2f}"]]
+    on, off = (statistics.median(results.triggers[wake_up]) for wake_up in ("on", "off"))
+    return {"latency": table(["jobs", "triggers/s", "p50 ms", "p90 ms", "p99 ms", "longest ms"], reached),
+            "waiting": table(["of a core", "transactions/s"], idle),
+            "triggering": table(["triggers/s", "without wake-ups", "ratio"],
+                                [[number(on), number(off), number(on / off)]])}
+
+
 def page(parts):
-    missing = dict.fromkeys(["tick", "idle", "drain", "signals", "executor", "slow"], "Not measured in this run.")
+    tables = ["tick", "idle", "drain", "signals", "executor", "latency", "waiting", "triggering", "slow"]
+    missing = dict.fromkeys(tables, "Not measured in this run.")
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)

@@ -1,0 +1,1 @@
+SELECT sync.trigger(nextval('bench.next')::bigint);
