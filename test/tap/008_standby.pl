@@ -23,6 +23,23 @@ $primary->wait_for_catchup($standby);
 is($standby->safe_psql('d', 'SELECT count(*) FROM sync.sync_jobs'), '1', 'the standby follows');
 is(count_processes($standby), '0', 'neither launcher nor worker runs in recovery');
 
+# Operators and readers may ask it instead of the primary; whatever writes is refused.
+my ($job, $token) = split /\|/, $primary->safe_psql('d', "SELECT job_id, claim_token FROM sync.claim_jobs('e', 1, now() + interval '1 hour')");
+$primary->safe_psql('d', qq{SELECT sync.complete_job($job, '$token', '[{"kind": "k"}]')});
+$primary->wait_for_catchup($standby);
+is($standby->safe_psql('d', 'SELECT kind FROM sync.read_signals()'), 'k', 'the standby serves readers of signals');
+my $connection = $primary->safe_psql('d', 'SELECT id FROM sync.connections');
+foreach my $question ('connection_status', 'queue', 'metrics', "explain($connection)", 'metrics_text()')
+{
+    is(scalar $standby->psql('d', "SELECT * FROM sync.$question"), 0, "the standby answers $question");
+}
+foreach my $call ('tick()', "register_executor('other')", "trigger($connection)")
+{
+    my ($status, undef, $error) = $standby->psql('d', "SELECT * FROM sync.$call");
+    isnt($status, 0, "the standby refuses $call");
+    like($error, qr/read-only transaction|during recovery/, "and says why it refuses $call");
+}
+
 # What is due while nobody ticks.
 $primary->safe_psql('postgres', 'ALTER SYSTEM SET sync_engine.background_ticks = off');
 $primary->reload;
