@@ -8,6 +8,7 @@ import time
 
 import drain
 import executor
+import growth
 import latency
 import report
 import signals
@@ -34,7 +35,8 @@ def options():
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--runs", type=int, default=3, help="rounds whose medians are shown, 1 to 5")
     parser.add_argument("--output", required=True, help="file for the page, which is printed too")
-    parser.add_argument("parts", nargs="+", choices=["tick", "drain", "signals", "executor", "latency", "slow"])
+    parser.add_argument("parts", nargs="+",
+                        choices=["tick", "drain", "growth", "signals", "executor", "latency", "slow"])
     return parser.parse_args()
 
 
@@ -56,6 +58,9 @@ def main():
     if "drain" in chosen.parts:
         costs = drain.run(cluster, first_due, size["jobs"], size["single"], runs, progress)
         parts |= report.drain_table(costs)
+    if "growth" in chosen.parts:
+        sizes = growth.SIZES[chosen.size]
+        parts |= report.growth_tables(growth.Growth(cluster, first_due, sizes, runs, progress).run())
     if "signals" in chosen.parts:
         parts |= report.signals_table(signals.run(cluster, size["pages"], runs, progress))
     bench = executor.Bench(cluster, chosen.executor, chosen.demo_api)

@@ -49,10 +49,11 @@ class Cluster:
         for database in databases:
             self.admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
 
-    def create(self, database, script):
+    def create(self, database, *scripts):
         self.admin.execute(f"CREATE DATABASE {database}")
         with self.connect(database) as db:
-            db.execute((FOLDER / script).read_text())
+            for script in scripts:
+                db.execute((FOLDER / script).read_text())
 
     @contextlib.contextmanager
     def clone(self, template):

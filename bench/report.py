@@ -131,6 +131,25 @@ def drain_table(costs):
     return {"drain": table(head, rows)}
 
 
+def growth_tables(results):
+    def cells(of, situation):
+        empty, grown = (statistics.median(of(costs)) for costs in (situation.empty, situation.grown))
+        return [number(empty), number(grown), number(grown / empty)]
+    rows = [[situation.what, f"{situation.amount:,}", *cells(lambda costs: costs.both, situation),
+             *cells(lambda costs: costs.claim, situation)] for situation in results.beside]
+    head = ["behind", "of them", "empty ms", "grown ms", "ratio", "claim alone, empty ms", "grown ms", "ratio"]
+    pinned = results.pinned
+    last = [statistics.mean(pinned.grown.claim), max(pinned.grown.claim)]
+    snapshot = [f"{pinned.amount:,}", *cells(lambda costs: costs.claim, pinned), *map(number, last),
+                *cells(lambda costs: costs.complete, pinned)]
+    snapshot_head = ["jobs before", "fresh claim ms", "claim ms", "ratio", "mean ms", "longest ms", "fresh complete ms",
+                     "complete ms", "ratio"]
+    idle = [[what, number(statistics.median(times)), number(max(times))] for what, times in results.idle_ms.items()]
+    return {"growth": table(head, rows), "snapshot": table(snapshot_head, [snapshot]),
+            "growth_idle": table(["connections", "median ms", "longest ms"], idle),
+            "growth_connections": f"{results.connections:,}"}
+
+
 def signals_table(results):
     rows = []
     for months, costs in results.items():
@@ -181,6 +200,7 @@ def latency_tables(results):
 
 
 def page(parts):
-    tables = ["tick", "idle", "drain", "signals", "executor", "latency", "waiting", "triggering", "slow"]
-    missing = dict.fromkeys(tables, "Not measured in this run.")
+    tables = ["tick", "idle", "drain", "growth", "snapshot", "growth_idle", "signals", "executor", "latency",
+              "waiting", "triggering", "slow"]
+    missing = dict.fromkeys(tables, "Not measured in this run.") | {"growth_connections": "all"}
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)

@@ -4,6 +4,7 @@
 #include "extension/shared_state.hpp"
 
 extern "C" {
+#include "access/twophase.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -19,9 +20,13 @@ constexpr int kMaxLanes = 1024;
 constexpr int kBuckets = 256;
 // A hint outlives so many claims that begin while another one looks.
 constexpr int kEpochs = 16;
-// Some claim looks from the front again after half of the time for which the others trust the hint.
+// Hints are trusted for so long. Earlier one claim looks from the front for all.
 constexpr std::int64_t kTrustMs = 1000;
 constexpr std::int64_t kVerifyMs = 500;
+// Looks from the front take no more than this part of the time, where nothing but a trigger that was switched
+// off could have escaped; and where transactions can be prepared.
+constexpr std::int64_t kVerifyPart = 10;
+constexpr std::int64_t kVerifyPartPrepared = 4;
 constexpr int kNoLane = -1;
 
 struct PulledBack {
@@ -34,8 +39,9 @@ struct Lane {
     int next;  // in its bucket, or kNoLane
     std::uint64_t born;
     std::int64_t verified_ms;  // when the look from the front began that the hint rests on; 0: there was none
-    std::int64_t verifying_ms;  // when a claim last began one
-    std::int64_t asked_ms;      // when a claim last came
+    std::int64_t verifying_ms;    // when a claim last began one
+    std::int64_t verified_in_ms;  // how long that look, the last one that ended, took
+    std::int64_t asked_ms;        // when a claim last came
     LanePosition hint;
     PulledBack pulled_back[kEpochs];
 };
@@ -176,6 +182,14 @@ LanePosition seen_empty(const Lane& lane, const LaneLook& look, std::uint64_t ep
     return position;
 }
 
+std::int64_t verify_part() {
+    return max_prepared_xacts > 0 ? kVerifyPartPrepared : kVerifyPart;
+}
+
+std::int64_t trust_ms(const Lane& lane) {
+    return Max(kTrustMs, verify_part() * lane.verified_in_ms);
+}
+
 void raise_hint(const LaneLook& look, std::uint64_t epoch, std::int64_t started_ms, TimestampTz as_of) {
     Lane* lane = &hints->lanes[look.lane];
     if (lane->born != look.born || lane->born > epoch || hints->epoch - epoch >= kEpochs) {
@@ -186,6 +200,7 @@ void raise_hint(const LaneLook& look, std::uint64_t epoch, std::int64_t started_
         // Also lowers it: what had escaped was found.
         if (started_ms > lane->verified_ms) {
             lane->verified_ms = started_ms;
+            lane->verified_in_ms = monotonic_ms() - started_ms;
             lane->hint = position;
         }
     } else if (lane->verified_ms == look.verified_ms && lane->hint < position) {
@@ -195,7 +210,9 @@ void raise_hint(const LaneLook& look, std::uint64_t epoch, std::int64_t started_
 
 // Whether the claim shall look from the front, although others may still trust the hint.
 bool takes_over_verifying(Lane* lane, std::int64_t now_ms) {
-    if (now_ms - lane->verified_ms <= kVerifyMs || now_ms - lane->verifying_ms <= kVerifyMs) {
+    const std::int64_t wait_ms = Max(kVerifyMs, (verify_part() - 1) * lane->verified_in_ms);
+    if (now_ms - lane->verified_ms <= wait_ms ||
+        now_ms - lane->verifying_ms <= Max(kVerifyMs, 2 * lane->verified_in_ms)) {
         return false;
     }
     lane->verifying_ms = now_ms;
@@ -240,7 +257,7 @@ LaneLook look_at_lane(const LaneName& name, bool claiming, std::int64_t now_ms) 
         look.lane = static_cast<int>(lane - hints->lanes);
         look.born = lane->born;
         look.verified_ms = lane->verified_ms;
-        look.from_front = now_ms - lane->verified_ms > kTrustMs;
+        look.from_front = now_ms - lane->verified_ms > trust_ms(*lane);
         if (claiming) {
             lane->asked_ms = now_ms;
             look.from_front = takes_over_verifying(lane, now_ms) || look.from_front;

@@ -10,7 +10,10 @@
 //   whose
 //     snapshot is older must not raise the hint past that: what was pulled back is remembered by epoch, and
 //     each claim begins one before it takes its snapshot.
-//   - Whatever escapes that (a prepared transaction) is found within kTrustMs: older hints are not trusted.
+//   - Whatever escapes that (COMMIT PREPARED, a trigger that was switched off) is found within a second: a
+//   hint rests on a
+//     look from the lane's front, and an older one is not trusted. Where such a look takes longer, it is
+//     trusted longer: those looks must not take most of the time.
 //
 // Lives in shared memory, so it exists only where the library is preloaded; everything here is plain data.
 #pragma once
