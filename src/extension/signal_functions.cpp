@@ -7,6 +7,9 @@
 
 extern "C" {
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 }
@@ -195,4 +198,14 @@ SYNC_ENGINE_FUNCTION(new_signals) {
     }
     MemoryContextDelete(signal_context);
     return static_cast<Datum>(0);
+}
+
+// Looks at the lock without taking it, so that nobody is held up.
+SYNC_ENGINE_FUNCTION(is_locked) {
+    const auto key = static_cast<uint64>(PG_GETARG_INT64(0));
+    LOCKTAG tag;
+    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, static_cast<uint32>(key >> 32), static_cast<uint32>(key), 1);
+    int holders = 0;
+    GetLockConflicts(&tag, ExclusiveLock, &holders);
+    PG_RETURN_BOOL(holders > 0);
 }

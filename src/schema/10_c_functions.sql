@@ -100,6 +100,10 @@ CREATE FUNCTION sync._read_results(results jsonb, OUT ord int, OUT job_id bigint
 COMMENT ON FUNCTION sync._read_results(jsonb) IS
     'Internal: the elements that complete_jobs is given, in order; what cannot be read is null or told in fault, JSON''s null is null';
 
+CREATE FUNCTION sync._is_locked(key bigint) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_is_locked';
+COMMENT ON FUNCTION sync._is_locked(bigint) IS 'Internal: whether another session holds that advisory lock, shared or not';
+
 CREATE FUNCTION sync._signals_fault(signals jsonb) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_signals_fault';
 COMMENT ON FUNCTION sync._signals_fault(jsonb) IS 'Internal: what is wrong with an array of signals, null when nothing is';

@@ -96,6 +96,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$ SELECT hashtextextended('sync_engine partitions', 0) $$;
 COMMENT ON FUNCTION sync._partition_key() IS 'Internal: the advisory lock under which dated tables are made';
 
+CREATE FUNCTION sync._by_hand_key() RETURNS bigint
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT hashtextextended('sync_engine signals by hand', 0) $$;
+COMMENT ON FUNCTION sync._by_hand_key() IS 'Internal: the advisory lock that is shared by applications that write signals themselves';
+
 -- A partition is dropped with its parent by itself, a child made by INHERITS is not: DROP EXTENSION would ask for CASCADE.
 CREATE FUNCTION sync._tie_dated_tables() RETURNS void
 LANGUAGE sql SECURITY DEFINER

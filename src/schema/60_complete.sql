@@ -39,7 +39,7 @@ END
 $$;
 COMMENT ON FUNCTION sync._lock_running(bigint[], uuid[]) IS 'Internal: locks the connections and jobs that are running under these tokens and returns the jobs, each once';
 
-CREATE FUNCTION sync._land_signals(job_ids bigint[], signals jsonb[], as_of timestamptz, OUT job_id bigint, OUT received int, OUT inserted int)
+CREATE FUNCTION sync._land_new_signals(job_ids bigint[], signals jsonb[], as_of timestamptz, OUT job_id bigint, OUT received int, OUT inserted int)
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -52,33 +52,55 @@ DECLARE
     seen_in oid[];
     key_days int := sync._setting('dedupe_retention_days');
 BEGIN
+    -- Newest first; a month is asked until it is over for so long.
+    SELECT array_agg(i.index::oid ORDER BY p.range_from DESC) INTO seen_in
+    FROM sync.partitions p CROSS JOIN LATERAL to_regclass(format('sync.%I', p.name || '_dedupe')) i (index)
+    WHERE p.parent IN ('signals', 'signal_keys') AND i.index IS NOT NULL
+      AND (key_days <= 0 OR p.range_to >= as_of - make_interval(hours => 24 * key_days));
+    RETURN QUERY
+    WITH landed AS (
+        -- Without ON CONFLICT, which would look up every key once more.
+        INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, kind, occurred_at, received_at, payload, dedupe_key)
+        SELECT j.tenant_id, j.provider_slug, j.connection_id, COALESCE(s.kind, 'signal'), COALESCE(s.occurred_at, $3), $3,
+               COALESCE(s.payload, '{}'), s.dedupe_key
+        FROM unnest($1, $2) u (id, signals)
+        JOIN ONLY sync.sync_jobs j ON j.id = u.id
+        CROSS JOIN LATERAL sync._new_signals(u.signals, j.tenant_id, j.connection_id, seen_in) s
+        RETURNING connection_id
+    ), tally AS (
+        SELECT l.connection_id, count(*)::int AS n FROM landed l GROUP BY 1
+    )
+    -- A connection has one running job, so counting by connection counts by job.
+    SELECT j.id, jsonb_array_length(u.signals), COALESCE(t.n, 0)
+    FROM unnest($1, $2) u (id, signals)
+    JOIN ONLY sync.sync_jobs j ON j.id = u.id
+    LEFT JOIN tally t ON t.connection_id = j.connection_id;
+END
+$$;
+COMMENT ON FUNCTION sync._land_new_signals(bigint[], jsonb[], timestamptz) IS
+    'Internal: inserts those signals of running jobs whose keys are new; 23505 when somebody else writes one of them meanwhile';
+
+CREATE FUNCTION sync._land_signals(job_ids bigint[], signals jsonb[], as_of timestamptz, OUT job_id bigint, OUT received int, OUT inserted int)
+RETURNS SETOF record
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- The connections are locked: nobody but an application that writes signals itself could be at the same keys.
+    IF NOT (sync._is_locked(sync._by_hand_key())
+            OR EXISTS (SELECT 1 FROM sync.signal_pages p WHERE p.by_hand AND p.received_at >= $3 - interval '31 days')) THEN
+        RETURN QUERY SELECT l.job_id, l.received, l.inserted FROM sync._land_new_signals($1, $2, $3) l;
+        RETURN;
+    END IF;
     FOR attempt IN 1 .. 10 LOOP
-        -- Newest first; a month is asked until it is over for so long.
-        SELECT array_agg(i.index::oid ORDER BY p.range_from DESC) INTO seen_in
-        FROM sync.partitions p CROSS JOIN LATERAL to_regclass(format('sync.%I', p.name || '_dedupe')) i (index)
-        WHERE p.parent IN ('signals', 'signal_keys') AND i.index IS NOT NULL
-          AND (key_days <= 0 OR p.range_to >= as_of - make_interval(hours => 24 * key_days));
         BEGIN
-            RETURN QUERY
-            WITH landed AS (
-                INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, kind, occurred_at, received_at, payload, dedupe_key)
-                SELECT j.tenant_id, j.provider_slug, j.connection_id, COALESCE(s.kind, 'signal'), COALESCE(s.occurred_at, $3), $3,
-                       COALESCE(s.payload, '{}'), s.dedupe_key
-                FROM unnest($1, $2) u (id, signals)
-                JOIN ONLY sync.sync_jobs j ON j.id = u.id
-                CROSS JOIN LATERAL sync._new_signals(u.signals, j.tenant_id, j.connection_id, seen_in) s
-                RETURNING connection_id
-            ), tally AS (
-                SELECT l.connection_id, count(*)::int AS n FROM landed l GROUP BY 1
-            )
-            -- A connection has one running job, so counting by connection counts by job.
-            SELECT j.id, jsonb_array_length(u.signals), COALESCE(t.n, 0)
-            FROM unnest($1, $2) u (id, signals)
-            JOIN ONLY sync.sync_jobs j ON j.id = u.id
-            LEFT JOIN tally t ON t.connection_id = j.connection_id;
+            RETURN QUERY SELECT l.job_id, l.received, l.inserted FROM sync._land_new_signals($1, $2, $3) l;
             RETURN;
         EXCEPTION WHEN unique_violation THEN
-            -- The connection is locked, so it was an application that wrote such a signal itself meanwhile: now it is seen.
+            -- What was written meanwhile is seen by the next attempt.
             IF attempt = 10 THEN
                 RAISE;
             END IF;

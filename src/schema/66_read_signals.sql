@@ -41,6 +41,21 @@ COMMENT ON FUNCTION sync._signals_landed() IS 'Internal: writes down which signa
 CREATE TRIGGER signals_landed AFTER INSERT ON sync.signals
     REFERENCING NEW TABLE AS landed FOR EACH STATEMENT EXECUTE FUNCTION sync._signals_landed();
 
+-- Says so as long as its transaction lasts: whoever lands keys then is prepared to meet the same ones.
+CREATE FUNCTION sync._signals_by_hand() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(sync._by_hand_key());
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._signals_by_hand() IS 'Internal: tells landings of an application that writes signals itself';
+CREATE TRIGGER signals_by_hand BEFORE INSERT ON sync.signals
+    FOR EACH STATEMENT WHEN (current_setting('sync_engine.internal', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION sync._signals_by_hand();
+
 CREATE FUNCTION sync._page_earlier_signals() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
