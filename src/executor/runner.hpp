@@ -137,6 +137,7 @@ class Runner {
     std::size_t ahead_limit_ = 0;  // grows from claim to claim while there is more
     bool claims_held_ = false;
     bool claim_wanted_ = true;
+    bool plenty_ = false;     // the last claim brought all that was asked for
     bool trickling_ = false;  // jobs arrive faster than one by one, yet not as fast as they are claimed
     bool ask_next_ = false;
     bool drained_ = false;  // the last claim brought less than asked for, and nothing ended since

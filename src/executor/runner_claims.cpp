@@ -59,8 +59,7 @@ std::size_t Runner::claimable() const {
 }
 
 double Runner::wake_pause_seconds() const {
-    const bool flowing = trickling_ || (claim_wanted_ && !drained_);
-    return flowing ? std::chrono::duration<double>(kGather).count() : 0;
+    return trickling_ || plenty_ ? std::chrono::duration<double>(kGather).count() : 0;
 }
 
 // Asked only once nothing arrives: until then each claim finds out by itself.
@@ -108,6 +107,7 @@ void Runner::claimed(Database& lane, const ScriptOutcome& outcome, std::size_t a
     stops_.reach(jobs.empty() ? "claimed_nothing" : "claimed");
     size_next_claim(asked, jobs.size());
     drained_ = jobs.size() < asked;
+    plenty_ = !drained_;
     trickling_ = drained_ && jobs.size() > kFew;
     claim_wanted_ = claim_wanted_ || !drained_;
     ask_next_ = drained_ && !settings_.once;
