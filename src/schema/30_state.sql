@@ -35,6 +35,8 @@ CREATE FUNCTION sync._restate(connection bigint, look_again boolean) RETURNS voi
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+    -- Locked in a statement before: the next one's snapshot then shows what a claim that held the row has committed.
+    SELECT 1 FROM sync.connection_state s WHERE s.connection_id = connection FOR NO KEY UPDATE;
     UPDATE sync.connection_state s
     SET running_job_id = (SELECT j.id FROM ONLY sync.sync_jobs j WHERE j.connection_id = s.connection_id AND j.status = 'running'),
         due_at = CASE

@@ -8,7 +8,14 @@
 \pset pager off
 SET client_min_messages = error;
 SET TimeZone = 'UTC';
-DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET sync_engine.background_ticks = off', current_database()); END $$;
+DO $$
+BEGIN
+    EXECUTE format('ALTER DATABASE %I SET sync_engine.background_ticks = off', current_database());
+    -- The worker's housekeeping keeps the real time: this file's days are long over for it.
+    EXECUTE format('ALTER DATABASE %I SET sync_engine.execution_retention_days = 0', current_database());
+    EXECUTE format('ALTER DATABASE %I SET sync_engine.job_retention_days = 0', current_database());
+END
+$$;
 CREATE SCHEMA tap;
 CREATE EXTENSION pgtap SCHEMA tap;
 CREATE EXTENSION dblink SCHEMA tap;
