@@ -6,6 +6,9 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/../scripts/lib.sh"
+name=rivals
+# shellcheck source=bench/prepare.sh
+source "$root/bench/prepare.sh"
 
 parts=${PARTS:-drain latency}
 if [ "${QUICK:-0}" = 1 ]; then
@@ -22,21 +25,6 @@ if ! [[ $runs =~ ^[1-5]$ ]]; then
     exit 2
 fi
 
-# quietly NAME COMMAND...: its output only when it fails.
-quietly() {
-    local name=$1 log
-    shift
-    log=$(mktemp)
-    echo "rivals: $name" >&2
-    if ! "$@" >"$log" 2>&1; then
-        cat "$log" >&2
-        rm -f "$log"
-        echo "rivals: $name failed" >&2
-        exit 1
-    fi
-    rm -f "$log"
-}
-
 # The packages, Node.js itself among them: Debian's is too old for these rivals. Installed anew when the lock changes;
 # their install scripts are not needed and not run.
 packages=$root/build/rivals
@@ -46,22 +34,8 @@ install_packages() {
         && npm ci --prefix "$packages" --ignore-scripts --no-audit --no-fund && touch "$packages/installed"
 }
 
-clean_environment
-"$root/scripts/install-deps.sh" rivals
-quietly "building the extension and sync-executor" make -C "$root" --no-print-directory -j"$(nproc)" \
-    PG_CONFIG="$pg_config" build
-quietly "installing the extension into PostgreSQL" as_root make -C "$root" --no-print-directory \
-    PG_CONFIG="$pg_config" EXTENSION_ONLY=1 install
-if [ ! -e "$packages/installed" ] || ! cmp -s "$root/bench/rivals/package-lock.json" "$packages/package-lock.json"; then
-    quietly "installing the rivals' packages" install_packages
-fi
-node=$(find "$packages/node_modules" -path '*/node-linux-*/bin/node' -print -quit)
-if [ -z "$node" ]; then
-    echo "rivals: no Node.js for this machine among the packages" >&2
-    exit 1
-fi
+prepare_bench rivals
 
-make_workspace sync-engine-rivals
 # What runs in the background, each with its children a process group of its own.
 set -m
 groups=()
@@ -79,24 +53,22 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# The clone may lie where the unprivileged user cannot read.
-mkdir -p "$work/bench"
-cp "$root"/bench/*.py "$root"/bench/*.sql "$root/bench/page.md" "$root/build/sync-executor" "$work/bench/"
+if [ ! -e "$packages/installed" ] || ! cmp -s "$root/bench/rivals/package-lock.json" "$packages/package-lock.json"; then
+    quietly "installing the rivals' packages" install_packages
+fi
+node=$(find "$packages/node_modules" -path '*/node-linux-*/bin/node' -print -quit)
+if [ -z "$node" ]; then
+    echo "rivals: no Node.js for this machine among the packages" >&2
+    exit 1
+fi
 cp -r "$root/bench/rivals" "$work/bench/"
 cp -r "$packages/node_modules" "$work/bench/rivals/"
 chmod -R a+rX "$work/bench"
 
-# As for `make bench`; the rivals' clients take more connections.
-cat >"$work/extra.conf" <<'CONF'
-fsync = on
-full_page_writes = on
-shared_buffers = 1GB
-max_wal_size = 8GB
-max_connections = 200
-sync_engine.background_ticks = off
-CONF
-echo "rivals: starting private PostgreSQL and Redis servers in $work" >&2
-start_server "$work"
+# The rivals' clients take more connections than `make bench` does.
+# shellcheck disable=SC2034
+extra_settings='max_connections = 200'
+start_bench_server
 unprivileged mkdir "$work/redis"
 unprivileged redis-server --port 0 --unixsocket "$work/redis/socket" --dir "$work/redis" --save '' \
     --appendonly yes --appendfsync everysec --maxmemory-policy noeviction </dev/null >"$work/redis.log" 2>&1 &

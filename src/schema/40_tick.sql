@@ -67,21 +67,13 @@ BEGIN
         FROM look l LEFT JOIN ins i ON i.connection_id = l.id
     ), changed AS (
         UPDATE sync.connections c
-        SET metadata = CASE
-                           WHEN d.enqueued AND d.valid
-                               THEN sync._metadata_run(c.metadata, d.next_run_at, d.jitter, NULL)
-                           WHEN d.valid OR keep_default THEN sync._metadata_with(c.metadata, p.patch)
-                           ELSE sync._metadata_with(c.metadata, p.patch) #- '{sync,interval_seconds}'
-                       END,
+        SET metadata = sync._metadata_run(
+                CASE WHEN d.valid THEN c.metadata
+                     WHEN keep_default THEN sync._metadata_with(c.metadata, jsonb_build_object('interval_seconds', default_seconds))
+                     ELSE c.metadata #- '{sync,interval_seconds}' END,
+                CASE WHEN d.enqueued OR d.ahead THEN d.next_run_at END, CASE WHEN d.enqueued THEN d.jitter END, NULL),
             last_incremental_finished_at = CASE WHEN d.ahead THEN $3 ELSE d.finished END
         FROM done d
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN d.enqueued THEN jsonb_build_object('next_run_at', sync._format_utc(d.next_run_at),
-                                                                'last_jitter_seconds', d.jitter)
-                        WHEN d.ahead THEN jsonb_build_object('next_run_at', sync._format_utc(d.next_run_at))
-                        ELSE '{}' END
-                   || CASE WHEN d.valid OR NOT keep_default THEN '{}'::jsonb
-                           ELSE jsonb_build_object('interval_seconds', default_seconds) END AS patch) p
         WHERE c.ctid = d.connection_tid AND (d.enqueued OR NOT d.valid OR d.ahead)
     ), stated AS (
         UPDATE sync.connection_state s
