@@ -18,7 +18,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-prepare_bench
+prepare_bench demo
 start_bench_server
 unprivileged /usr/bin/python3 "$work/bench/explain.py" --socket-dir "$work" --bindir "$("$pg_config" --bindir)" \
     --rows "${ROWS:-1000000}"

@@ -16,11 +16,11 @@ quietly() {
     rm -f "$log"
 }
 
-# prepare_bench [PURPOSE]: installs the packages of that purpose (demo), builds, installs the extension, and copies what the unprivileged user runs into $work/bench: the clone may lie where
+# prepare_bench PURPOSE: installs the packages of that purpose, builds, installs the extension, and copies what the unprivileged user runs into $work/bench: the clone may lie where
 # that one cannot read.
 prepare_bench() {
     clean_environment
-    "$root/scripts/install-deps.sh" "${1:-demo}"
+    "$root/scripts/install-deps.sh" "$1"
     quietly "building the extension and sync-executor" make -C "$root" --no-print-directory -j"$(nproc)" \
         PG_CONFIG="$pg_config" build
     quietly "installing the extension into PostgreSQL" as_root make -C "$root" --no-print-directory \

@@ -35,7 +35,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-prepare_bench
+prepare_bench demo
 start_bench_server
 
 unprivileged touch "$work/benchmarks.md"

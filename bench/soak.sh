@@ -46,7 +46,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-prepare_bench
+prepare_bench demo
 # 2,222 rows a second die in the queue, so that it takes a vacuum every 20 seconds to stay under the 50,000 allowed:
 # PostgreSQL looks once a minute unless told otherwise. docs/operations.md advises the same.
 extra_settings='autovacuum_naptime = 10s'
