@@ -78,7 +78,7 @@ lint: ## formatting, clang-tidy, cppcheck, shellcheck, SQL rules
 format: ## format the C++ sources in place
 	@scripts/lint.sh --format
 
-bench: ## measure tick cost and drain rates
+bench: ## measure against the goals, with plots (QUICK=1, PARTS, RUNS)
 	@bench/run.sh
 
 bench-rivals: ## measure beside graphile-worker, pg-boss and BullMQ (QUICK=1)

@@ -8,73 +8,126 @@ import time
 
 import drain
 import executor
+import goals
 import growth
 import latency
+import plots
 import report
 import signals
 import slow
 import tick
+import worker
 from cluster import Cluster
 
-# Due connections of a tick; jobs of a queue, and how many are drained one by one; the executor's jobs; pages of
-# signals landed in each way; triggers at an even pace and as fast as possible, and seconds of idling.
+# Due connections of a tick; ticks of the worker; jobs of a queue, and how many are drained one by one; the executor's
+# jobs; pages of signals landed in each way; triggers at an even pace, in each turn of as fast as possible, pairs of such
+# turns, and seconds of idling.
 SIZES = {
-    "full": {"due": 100_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000, "slow": 20_000,
-             "pages": 100, "paced": 4_000, "triggers": 40_000, "idle": 20},
-    "quick": {"due": 10_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500, "slow": 10_000,
-              "pages": 20, "paced": 1_000, "triggers": 8_000, "idle": 10},
+    "full": {"due": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000,
+             "slow": 20_000, "pages": 100, "paced": 4_000, "triggers": 12_000, "pairs": 4, "idle": 60},
+    "quick": {"due": 10_000, "ticks": 1_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500,
+              "slow": 10_000, "pages": 20, "paced": 1_000, "triggers": 2_000, "pairs": 3, "idle": 10},
 }
+
+
+class Run:
+    """The parts by name; each returns what the page says of it, which goals it answers, and its plots."""
+
+    PARTS = ("tick", "worker", "drain", "growth", "signals", "executor", "latency", "slow")
+
+    def __init__(self, chosen):
+        self.chosen = chosen
+        self.size = SIZES[chosen.size]
+        self.cluster = Cluster(chosen.socket_dir, chosen.bindir)
+        self.started = time.monotonic()
+        # An hour ago, so that nothing in the benchmark has to wait until it is due.
+        self.first_due = self.cluster.value("SELECT date_trunc('minute', now()) - interval '1 hour'")
+        self.drainer = executor.Bench(self.cluster, chosen.executor, chosen.demo_api)
+
+    def progress(self, text):
+        print(f"bench: {time.monotonic() - self.started:5.0f} s  {text}", file=sys.stderr, flush=True)
+
+    def tick(self):
+        results = tick.Bench(self.cluster, self.first_due, self.size["due"], self.chosen.runs, self.progress).run()
+        return report.tick_tables(results), goals.tick(results), plots.tick(results)
+
+    def worker(self):
+        results = worker.Bench(self.cluster, self.first_due, self.size["ticks"], self.progress).run()
+        return report.worker_table(results), goals.memory(results), {}
+
+    def drain(self):
+        costs = drain.run(self.cluster, self.first_due, self.size["jobs"], self.size["single"], self.chosen.runs,
+                          self.progress)
+        return report.drain_table(costs), goals.drain(costs), plots.drain(costs)
+
+    def growth(self):
+        sizes = growth.SIZES[self.chosen.size]
+        results = growth.Growth(self.cluster, self.first_due, sizes, self.chosen.runs, self.progress).run()
+        return report.growth_tables(results), goals.grown(results), plots.growth(results)
+
+    def signals(self):
+        results = signals.run(self.cluster, self.size["pages"], self.chosen.runs, self.progress)
+        return report.signals_table(results), goals.landing(results), {}
+
+    def executor(self):
+        results = self.drainer.run(self.first_due, self.size["noop"], self.size["http"], self.chosen.runs, self.progress)
+        return report.executor_table(results), [], {}
+
+    def latency(self):
+        size = self.size
+        bench = latency.Bench(self.cluster, self.chosen.executor, self.first_due, self.progress)
+        results = bench.run(size["paced"], size["triggers"], size["pairs"], size["idle"], self.chosen.runs)
+        return report.latency_tables(results), goals.latencies(results), {}
+
+    def slow(self):
+        runs = slow.run(self.drainer, self.first_due, self.size["slow"], self.chosen.runs, self.progress)
+        return report.slow_table(runs), goals.slow(runs), {}
+
+    def command(self):
+        words = ["QUICK=1"] if self.chosen.size == "quick" else []
+        if self.chosen.runs != (1 if words else 3):
+            words.append(f"RUNS={self.chosen.runs}")
+        if set(self.chosen.parts) != set(self.PARTS):
+            words.append(f'PARTS="{" ".join(self.chosen.parts)}"')
+        return " ".join([*words, "make bench"])
+
+    def page(self):
+        chosen = self.chosen
+        said = report.circumstances(self.cluster, chosen.runs) | {"command": self.command()}
+        found, drawn, seconds = [], {}, {}
+        for part in (name for name in self.PARTS if name in chosen.parts):
+            began = time.monotonic()
+            tables, answered, pictures = getattr(self, part)()
+            seconds[part] = time.monotonic() - began
+            said |= tables
+            found += answered
+            drawn |= pictures
+        said |= plots.draw(drawn, chosen.plots)
+        found.sort(key=lambda goal: goal.of)
+        said["goals"] = goals.table(found) if found else "The parts that were run answer none."
+        self.progress("done: " + ", ".join(f"{part} {spent:.0f} s" for part, spent in seconds.items()))
+        return report.page(said)
 
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--socket-dir", required=True, help="where the server's socket is")
+    parser.add_argument("--socket-dir", required=True, help="where the server's socket and log are")
     parser.add_argument("--bindir", required=True, help="where pgbench is")
     parser.add_argument("--executor", required=True, help="the program sync-executor")
     parser.add_argument("--demo-api", required=True, help="demo_api.py")
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--runs", type=int, default=3, help="rounds whose medians are shown, 1 to 5")
     parser.add_argument("--output", required=True, help="file for the page, which is printed too")
-    parser.add_argument("parts", nargs="+",
-                        choices=["tick", "drain", "growth", "signals", "executor", "latency", "slow"])
+    parser.add_argument("--plots", required=True, help="folder for the plots")
+    parser.add_argument("parts", nargs="+", choices=Run.PARTS)
     return parser.parse_args()
 
 
 def main():
     chosen = options()
-    size = SIZES[chosen.size]
-    runs = chosen.runs
-    started = time.monotonic()
-    cluster = Cluster(chosen.socket_dir, chosen.bindir)
-    # An hour ago, so that nothing in the benchmark has to wait until it is due.
-    first_due = cluster.value("SELECT date_trunc('minute', now()) - interval '1 hour'")
-
-    def progress(text):
-        print(f"bench: {time.monotonic() - started:5.0f} s  {text}", file=sys.stderr, flush=True)
-
-    parts = report.circumstances(cluster, runs, chosen.size)
-    if "tick" in chosen.parts:
-        parts |= report.tick_tables(tick.Bench(cluster, first_due, size["due"], runs, progress).run())
-    if "drain" in chosen.parts:
-        costs = drain.run(cluster, first_due, size["jobs"], size["single"], runs, progress)
-        parts |= report.drain_table(costs)
-    if "growth" in chosen.parts:
-        sizes = growth.SIZES[chosen.size]
-        parts |= report.growth_tables(growth.Growth(cluster, first_due, sizes, runs, progress).run())
-    if "signals" in chosen.parts:
-        parts |= report.signals_table(signals.run(cluster, size["pages"], runs, progress))
-    bench = executor.Bench(cluster, chosen.executor, chosen.demo_api)
-    if "executor" in chosen.parts:
-        parts |= report.executor_table(bench.run(first_due, size["noop"], size["http"], runs, progress))
-    if "latency" in chosen.parts:
-        measured = latency.Bench(cluster, chosen.executor, first_due, progress)
-        parts |= report.latency_tables(measured.run(size["paced"], size["triggers"], size["idle"], runs))
-    if "slow" in chosen.parts:
-        parts |= report.slow_table(slow.run(bench, first_due, size["slow"], runs, progress))
-    page = report.page(parts)
+    page = Run(chosen).page()
     print(page)
     pathlib.Path(chosen.output).write_text(page)
-    progress("done")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Whether cost grows with what lies in the tables: claims, completions and ticks beside the same on an empty system,
-by turns, batch by batch."""
+by turns, batch by batch, at several sizes on the way."""
 
 import contextlib
 import dataclasses
@@ -17,12 +17,17 @@ WARM_UP = 10
 IDLE_TICKS = 20
 CLOSE_BATCHES = 50
 
+# Points of the curve under an open snapshot.
+PINNED_POINTS = 15
+
+# The parts of each size at which costs are looked at come last.
 SIZES = {
-    "full": {"finished": 10_000_000, "connections": 1_000_000, "backoff": 500_000, "paused": 100_000,
-             "pinned": 150_000},
-    "quick": {"finished": 200_000, "connections": 50_000, "backoff": 20_000, "paused": 10_000,
-              "pinned": 20_000},
+    "full": {"finished": 10_000_000, "connections": 1_000_000, "future": 1_000_000, "backoff": 500_000,
+             "paused": 100_000, "pinned": 150_000, "parts": (100, 10, 1)},
+    "quick": {"finished": 200_000, "connections": 200_000, "future": 50_000, "backoff": 20_000,
+              "paused": 10_000, "pinned": 10_000, "parts": (10, 1)},
 }
+OVERDUE = "all are overdue, their jobs wait"
 
 
 @dataclasses.dataclass
@@ -52,6 +57,7 @@ class Results:
     connections: int
     beside: list = dataclasses.field(default_factory=list)
     pinned: Beside = None
+    passing: list = dataclasses.field(default_factory=list)  # (jobs passed under the snapshot, [ms of each claim])
     idle_ms: dict = dataclasses.field(default_factory=dict)  # situation: [milliseconds]
 
 
@@ -75,7 +81,7 @@ class Growth:
 
     def work(self):
         """Jobs that a database needs for all batches that it is measured with."""
-        return (WARM_UP + self.batches) * BATCH
+        return (WARM_UP + self.batches) * BATCH * len(self.sizes["parts"])
 
     def tick_all(self, db, due):
         more = True
@@ -98,23 +104,23 @@ class Growth:
             require_equal("enqueued", self.tick_all(db, self.first_due), jobs)
             if fill:
                 fill(db)
-            db.execute("VACUUM ANALYZE")
-            db.execute("CHECKPOINT")
+            self.settle(db)
+
+    @staticmethod
+    def settle(db):
+        db.execute("VACUUM ANALYZE")
+        db.execute("CHECKPOINT")
 
     @contextlib.contextmanager
-    def copy(self, name, template, fill):
-        """A copy of the template, with what `fill` puts there."""
+    def copy(self, template):
         self.cluster.admin.execute("CHECKPOINT")
-        self.cluster.admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.cluster.admin.execute(f"CREATE DATABASE growth_copy TEMPLATE {template}")
         try:
-            with self.cluster.connect(name) as db:
+            with self.cluster.connect("growth_copy") as db:
                 db.execute("SELECT sync.adopt_database()")
-                fill(db)
-                db.execute("VACUUM ANALYZE")
-                db.execute("CHECKPOINT")
                 yield db
         finally:
-            self.cluster.drop(name)
+            self.cluster.drop("growth_copy")
 
     def one_batch(self, db, costs):
         rows, milliseconds = timed(db, "SELECT job_id, claim_token FROM sync.claim_jobs('bench', %s, %s)",
@@ -144,65 +150,75 @@ class Growth:
             require_equal("enqueued and backlog of an idle tick", rows[0], (0, 0))
             times.append(milliseconds)
 
-    def compare(self, what, amount, grown):
-        """The grown database beside a new one that holds the same work alone."""
-        self.progress(f"growth: {amount:,} {what}")
+    def compare(self, what, most, grown, grow):
+        """The database beside a new one that holds the same work alone; `grow` adds to it what number there is to
+        what number there shall be."""
         self.make("growth_empty", self.work())
+        there = 0
         with self.cluster.connect("growth_empty") as empty:
-            costs = self.by_turns(empty, grown, self.batches)
+            for part in self.sizes["parts"]:
+                amount = most // part
+                self.progress(f"growth: {amount:,} {what}")
+                grow(grown, there, amount)
+                there = amount
+                for db in (empty, grown):
+                    self.settle(db)
+                self.results.beside.append(Beside(what, amount, *self.by_turns(empty, grown, self.batches)))
             for db in (empty, grown):
                 require_equal("cursors kept", self.count(
                     db, "sync.connections WHERE metadata #>> '{sync,cursor,job}' IS NOT NULL"), self.work())
-        self.results.beside.append(Beside(what, amount, *costs))
         self.cluster.drop("growth_empty")
 
     def finished(self):
-        count = self.sizes["finished"]
-        self.progress(f"growth: loading {count:,} finished jobs")
-        self.make("growth_finished", self.work(),
-                  lambda db: db.execute("SELECT bench.finish_others(%s, %s)", [count, self.as_of]))
+        most = self.sizes["finished"]
+        self.make("growth_finished", self.work())
         with self.cluster.connect("growth_finished") as db:
-            self.compare("finished jobs", count, db)
+            self.compare("finished jobs", most, db, lambda db, there, amount: db.execute(
+                "SELECT bench.finish_others(%s, %s, %s)", [there, amount, self.as_of]))
             require_equal("executions", self.count(db, "sync.sync_executions WHERE status = 'succeeded'"),
-                          count + self.work())
+                          most + self.work())
         self.cluster.drop("growth_finished")
+
+    @staticmethod
+    def queue(db, there, amount, *args):
+        """Jobs of connections that have none yet."""
+        queued = db.execute("SELECT bench.queue_others(%s, %s, %s, %s, %s)", [there, amount, *args]).fetchone()[0]
+        require_equal("queued", queued, amount - there)
+
+    def pause(self, db, there, amount):
+        self.queue(db, there, amount, "halted", self.first_due, None)
+        db.execute("UPDATE sync.providers SET status = 'paused' WHERE slug = 'halted'")
 
     def waiting(self):
         """Jobs that nobody can claim, in copies of one database of many connections."""
         connections = self.sizes["connections"]
-        backoff = self.sizes["backoff"]
         paused = self.sizes["paused"]
 
         def fill(db):
             db.execute("SELECT bench.fill_others(%s, 'bench', %s)", [connections, self.later])
             db.execute("SELECT bench.fill_others(%s, 'halted', %s)", [paused, self.later])
 
-        def queue(db, count, *args):
-            queued = db.execute("SELECT bench.queue_others(%s, %s, %s, %s)", [count, *args]).fetchone()[0]
-            require_equal("queued", queued, count)
-
-        def pause(db):
-            queue(db, paused, "halted", self.first_due, None)
-            db.execute("UPDATE sync.providers SET status = 'paused' WHERE slug = 'halted'")
-
-        self.progress(f"growth: loading {connections:,} connections")
+        self.progress(f"growth: loading {connections + paused:,} connections")
         self.make("growth_waiting", self.work(), fill)
-        with self.copy("growth_copy", "growth_waiting",
-                       lambda db: queue(db, connections, "bench", self.later, None)) as db:
-            self.compare("jobs in the future", connections, db)
-        with self.copy("growth_copy", "growth_waiting",
-                       lambda db: queue(db, backoff, "bench", self.first_due, self.later)) as db:
-            self.compare("jobs in backoff", backoff, db)
-        with self.copy("growth_copy", "growth_waiting", pause) as db:
-            self.compare("jobs of a paused provider", paused, db)
+        with self.copy("growth_waiting") as db:
+            self.compare("jobs in the future", self.sizes["future"], db,
+                         lambda *size: self.queue(*size, "bench", self.later, None))
+        with self.copy("growth_waiting") as db:
+            self.compare("jobs in backoff", self.sizes["backoff"], db,
+                         lambda *size: self.queue(*size, "bench", self.first_due, self.later))
+        with self.copy("growth_waiting") as db:
+            self.compare("jobs of a paused provider", paused, db, self.pause)
         with self.cluster.connect("growth_waiting") as db:
-            self.idle(db, "none is due", self.as_of)
-            self.progress(f"growth: enqueuing {connections + paused:,} jobs")
-            require_equal("enqueued", self.tick_all(db, self.later), connections + paused)
-            db.execute("VACUUM ANALYZE")
-            overdue = self.cluster.value("SELECT %s + interval '1 hour'", [self.later])
-            self.idle(db, "all are overdue, their jobs wait", overdue)
+            self.overdue(db)
         self.cluster.drop("growth_waiting")
+
+    def overdue(self, db):
+        """Ticks that find nothing to do: while nothing is due, and while all is, but queued already."""
+        self.idle(db, "none is due", self.as_of)
+        self.progress(f"growth: enqueuing {self.results.connections:,} jobs")
+        require_equal("enqueued", self.tick_all(db, self.later), self.results.connections)
+        db.execute("VACUUM ANALYZE")
+        self.idle(db, OVERDUE, self.cluster.value("SELECT %s + interval '1 hour'", [self.later]))
 
     def pinned(self):
         """Vacuum is held back while the jobs pass; then batches beside those of a database that nobody holds."""
@@ -216,13 +232,17 @@ class Growth:
             holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             holder.execute("SELECT count(*) FROM sync.providers")
             with self.cluster.connect("growth_pinned") as db, self.cluster.connect("growth_empty") as empty:
+                passing = Costs()
                 for _ in range(count // BATCH):
-                    self.one_batch(db, Costs())
+                    self.one_batch(db, passing)
                 costs = self.by_turns(empty, db, CLOSE_BATCHES)
                 require_equal("open snapshots", self.count(
                     db, "pg_stat_activity WHERE datname = 'growth_pinned' AND backend_xmin IS NOT NULL"
                     " AND pid = %s", [holder.info.backend_pid]), 1)
             self.results.pinned = Beside("jobs under an open snapshot", count, *costs)
+            each = max(1, len(passing.claim) // PINNED_POINTS)
+            self.results.passing = [((start + each) * BATCH, passing.claim[start:start + each])
+                                    for start in range(0, len(passing.claim) - each + 1, each)]
         finally:
             holder.close()
         self.cluster.drop("growth_pinned", "growth_empty")

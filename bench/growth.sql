@@ -10,12 +10,13 @@ CREATE FUNCTION bench.fill_others(n int, provider text, due timestamptz) RETURNS
     FROM generate_series(1, n) i
 $$;
 
--- Queued jobs of the first n of them, as the engine writes them; with retry_at they are in backoff.
-CREATE FUNCTION bench.queue_others(n int, provider text, scheduled timestamptz, retry_at timestamptz) RETURNS bigint
+-- Queued jobs of the first n of them, as the engine writes them, where the first `there` have theirs; with retry_at they are in
+-- backoff.
+CREATE FUNCTION bench.queue_others(there int, n int, provider text, scheduled timestamptz, retry_at timestamptz) RETURNS bigint
 LANGUAGE sql SET sync_engine.internal = on AS $$
     WITH others AS (
         SELECT c.id, c.tenant_id, c.provider_slug FROM sync.connections c
-        WHERE c.provider_slug = provider AND c.external_id LIKE 'other %' ORDER BY c.id LIMIT n
+        WHERE c.provider_slug = provider AND c.external_id LIKE 'other %' ORDER BY c.id OFFSET there LIMIT n - there
     ), stated AS (
         UPDATE sync.connection_state s SET due_at = NULL FROM others o WHERE s.connection_id = o.id
     ), queued AS (
@@ -29,9 +30,9 @@ LANGUAGE sql SET sync_engine.internal = on AS $$
     SELECT count(*) FROM queued
 $$;
 
--- So many jobs that have finished, each with its execution, in the tables where the next ones go. Their keys are made
--- afterwards, which is faster.
-CREATE FUNCTION bench.finish_others(n int, finished timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+-- So many jobs that have finished, but for those that are `there`, each with its execution, in the tables where the next ones go.
+-- Their keys are made afterwards, which is faster.
+CREATE FUNCTION bench.finish_others(there int, n int, finished timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     jobs text := (SELECT p.name FROM sync.partitions p WHERE p.parent = 'sync_jobs' ORDER BY p.range_from DESC LIMIT 1);
     executions text := (SELECT p.name FROM sync.partitions p
@@ -44,13 +45,13 @@ BEGIN
             cursor, run_id, claimed_by, claimed_at, claim_token, created_at)
         SELECT -i, 't' || i %% 1000, 'bench', i %% 100000, 'incremental', 'succeeded', $1, $1, $1, jsonb_build_object('job', i), -i,
             'bench-0', $1, gen_random_uuid(), $1
-        FROM generate_series(1, $2) i$sql$, jobs) USING finished, n;
+        FROM generate_series($2 + 1, $3) i$sql$, jobs) USING finished, there, n;
     EXECUTE format($sql$
         INSERT INTO sync.%I (id, tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, status, job_status,
             scheduled_at, started_at, finished_at, duration_ms, next_cursor, claimed_by, claim_token)
         SELECT -i, 't' || i %% 1000, 'bench', i %% 100000, -i, -i, 'incremental', 1, 'succeeded', 'succeeded', $1, $1, $1, 1,
             jsonb_build_object('job', i), 'bench-0', gen_random_uuid()
-        FROM generate_series(1, $2) i$sql$, executions) USING finished, n;
+        FROM generate_series($2 + 1, $3) i$sql$, executions) USING finished, there, n;
     EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (id)', jobs);
     PERFORM sync._index_partition('sync_executions', executions);
 END

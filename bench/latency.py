@@ -21,7 +21,9 @@ from tick import load
 RATE = 200  # triggers a second
 WARM_UP = 200  # triggers that are not counted
 CLIENTS = 8
+CACHED = 100  # connections' ids that a client takes at once
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+STATEMENT = re.compile(rb"LOG:  (?:statement|execute [^:]*): ")
 CONNECTION = re.compile(rb'"connection":\{"id":(\d+)')
 BODY = b'{"next_cursor": {"run": 1}}'
 REPLY = (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)) + BODY
@@ -32,8 +34,12 @@ class Results:
     milliseconds: list = dataclasses.field(default_factory=list)  # of each round, sorted
     paces: list = dataclasses.field(default_factory=list)  # triggers/s reached in each round
     idle_cpu: list = dataclasses.field(default_factory=list)  # cores
-    idle_transactions: list = dataclasses.field(default_factory=list)  # a second
-    triggers: dict = dataclasses.field(default_factory=dict)  # wake-ups: [triggers/s]
+    idle_queries: list = dataclasses.field(default_factory=list)  # a second
+    triggers: list = dataclasses.field(default_factory=list)  # (with wake-ups, without), triggers/s of neighbouring turns
+
+    @property
+    def ratios(self):
+        return [on / off for on, off in self.triggers]
 
 
 class Arrivals(asyncio.Protocol):
@@ -154,44 +160,56 @@ class Bench:
     def live(db):
         return db.execute("SELECT count(*) FROM ONLY sync.sync_jobs").fetchone()[0]
 
+    def queries_logged(self):
+        return len(STATEMENT.findall((pathlib.Path(self.cluster.socket_dir) / "server.log").read_bytes()))
+
     def idle(self, seconds):
-        """CPU, and transactions: those of a long run less those of a short one, so that the start is not in it."""
-        transactions = []
+        """CPU, and statements of every kind: the server logs those of this database."""
         with self.cluster.clone("latency"):
-            for extra in (0, seconds):
-                _, before = self.cluster.counters("round")
-                with self.executor() as process:
-                    time.sleep(1)
-                    cpu = cpu_seconds(process.pid)
-                    time.sleep(extra)
-                    cpu = cpu_seconds(process.pid) - cpu
-                transactions.append(self.cluster.counters("round")[1] - before)
-        self.results.idle_cpu.append(cpu / seconds)
-        self.results.idle_transactions.append((transactions[1] - transactions[0]) / seconds)
+            self.cluster.admin.execute("ALTER DATABASE round SET log_statement = 'all'")
+            with self.executor() as process:
+                time.sleep(1)
+                cpu, queries = cpu_seconds(process.pid), self.queries_logged()
+                time.sleep(seconds)
+                self.results.idle_cpu.append((cpu_seconds(process.pid) - cpu) / seconds)
+                self.results.idle_queries.append((self.queries_logged() - queries) / seconds)
 
-    def triggering(self, wake_up, count):
-        """Clients that trigger as fast as they can, beside an executor with and without wake-ups."""
+    def triggering(self, db, wake_up, count):
+        """Triggers/s of clients that trigger as fast as they can, beside an executor with or without wake-ups."""
+        with self.executor("--wake-up", wake_up):
+            seconds = self.cluster.pgbench("trigger.sql", CLIENTS, count // CLIENTS)
+            wait_until(lambda: self.live(db) == 0, "the last job to end")
+        return count / seconds
+
+    def in_turns(self, count, pairs):
+        """With wake-ups and without, each way first as often as the other; a turn before is not counted."""
         with self.cluster.clone("latency") as db:
-            with self.executor("--wake-up", wake_up):
-                seconds = self.cluster.pgbench("trigger.sql", CLIENTS, count // CLIENTS)
-                wait_until(lambda: self.live(db) == 0, "the last job to end")
+            self.triggering(db, "on", count)
+            for number in range(pairs):
+                rates = {way: self.triggering(db, way, count)
+                         for way in (("off", "on") if number % 2 else ("on", "off"))}
+                self.results.triggers.append((rates["on"], rates["off"]))
             require_equal("executions", db.execute("SELECT count(*) FROM sync.sync_executions"
-                                                   " WHERE status = 'succeeded'").fetchone()[0], count)
-        self.results.triggers.setdefault(wake_up, []).append(count / seconds)
+                                                   " WHERE status = 'succeeded'").fetchone()[0], count * (2 * pairs + 1))
 
-    def run(self, paced, triggers, idle_seconds, runs):
+    def run(self, paced, triggers, pairs, idle_seconds, runs):
+        """`triggers` in each turn, `pairs` of turns in each round."""
         self.progress("latency: loading connections")
-        load(self.cluster, "latency", "engine.sql", "bench", self.first_due, max(paced + WARM_UP, triggers), 1)
+        triggers -= triggers % CLIENTS
+        # A client that goes leaves some of its numbers unused.
+        connections = max(paced + WARM_UP, (triggers + CLIENTS * CACHED) * (2 * pairs + 1))
+        load(self.cluster, "latency", "engine.sql", "bench", self.first_due, connections, 1)
         with self.cluster.connect("latency") as db:
-            db.execute("CREATE SEQUENCE bench.next CACHE 100")
+            db.execute(f"CREATE SEQUENCE bench.next CACHE {CACHED}")
             # Nothing is due by itself.
             db.execute("UPDATE sync.connection_state SET due_at = due_at + interval '1 day'")
         for number in range(runs):
-            self.progress(f"latency: round {number + 1} of {runs}")
+            self.progress(f"latency: round {number + 1} of {runs}, paced")
             self.latency(paced)
+            self.progress(f"latency: round {number + 1} of {runs}, idle")
             self.idle(idle_seconds)
-            for wake_up in ("off", "on") if number % 2 else ("on", "off"):
-                self.triggering(wake_up, triggers)
+            self.progress(f"latency: round {number + 1} of {runs}, as fast as possible")
+            self.in_turns(triggers, pairs)
         self.cluster.drop("latency")
         return self.results
 

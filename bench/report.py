@@ -11,6 +11,7 @@ import executor
 import latency
 import signals
 import slow
+import worker
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 SETTINGS = ("shared_buffers", "max_wal_size", "fsync", "synchronous_commit", "full_page_writes", "autovacuum",
@@ -28,12 +29,15 @@ def number(value):
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def table(head, rows):
+def table(head, rows, sides=""):
+    """Columns lie to the right but where `sides` says l."""
+    sides = sides.ljust(len(head), "r")
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
     def line(cells):
-        return "| " + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths)) + " |"
-    rule = "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|"
+        return "| " + " | ".join(cell.ljust(width) if side == "l" else cell.rjust(width)
+                                 for cell, width, side in zip(cells, widths, sides)) + " |"
+    rule = "|" + "|".join("-" * (width + 1) + ("-" if side == "l" else ":") for width, side in zip(widths, sides)) + "|"
     return "\n".join([line(head), rule, *map(line, rows)])
 
 
@@ -68,9 +72,8 @@ def commit_milliseconds(cluster):
     return milliseconds
 
 
-def circumstances(cluster, runs, size, settings=SETTINGS):
+def circumstances(cluster, runs, settings=SETTINGS):
     return {
-        "command": "make bench" if size == "full" else "QUICK=1 make bench",
         "today": cluster.value("SELECT current_date::text"),
         "rounds": "1 round" if runs == 1 else f"{runs} rounds",
         "machine": machine(),
@@ -118,6 +121,16 @@ def tick_tables(results):
     return {"tick": table(head, rows), "idle": table(["connections", "median ms", "longest ms"], idle)}
 
 
+def worker_table(results):
+    def cells(of):
+        return [number(value / 2**20) for value in of]
+    rows = [[what, *cells((first.resident, last.resident, first.own, last.own))]
+            for what, (first, last) in results.seen.items()]
+    head = ["ticks", f"resident MB at tick {worker.FIRST_LOOK}", f"at tick {results.ticks:,}",
+            f"own MB at tick {worker.FIRST_LOOK}", f"at tick {results.ticks:,}"]
+    return {"worker": table(head, rows)}
+
+
 def drain_table(costs):
     rows = []
     for batch in drain.BATCHES:
@@ -139,13 +152,17 @@ def growth_tables(results):
              *cells(lambda costs: costs.claim, situation)] for situation in results.beside]
     head = ["behind", "of them", "empty ms", "grown ms", "ratio", "claim alone, empty ms", "grown ms", "ratio"]
     pinned = results.pinned
-    last = [statistics.mean(pinned.grown.claim), max(pinned.grown.claim)]
-    snapshot = [f"{pinned.amount:,}", *cells(lambda costs: costs.claim, pinned), *map(number, last),
-                *cells(lambda costs: costs.complete, pinned)]
-    snapshot_head = ["jobs before", "fresh claim ms", "claim ms", "ratio", "mean ms", "longest ms", "fresh complete ms",
+    snapshot = []
+    for name, of in (("median", statistics.median), ("mean", statistics.mean), ("longest", max)):
+        row = [name]
+        for part in ("claim", "complete"):
+            fresh, now = (of(getattr(costs, part)) for costs in (pinned.empty, pinned.grown))
+            row += [number(fresh), number(now), number(now / fresh)]
+        snapshot.append(row)
+    snapshot_head = [f"after {pinned.amount:,} jobs", "fresh claim ms", "claim ms", "ratio", "fresh complete ms",
                      "complete ms", "ratio"]
     idle = [[what, number(statistics.median(times)), number(max(times))] for what, times in results.idle_ms.items()]
-    return {"growth": table(head, rows), "snapshot": table(snapshot_head, [snapshot]),
+    return {"growth": table(head, rows), "snapshot": table(snapshot_head, snapshot),
             "growth_idle": table(["connections", "median ms", "longest ms"], idle),
             "growth_connections": f"{results.connections:,}"}
 
@@ -190,17 +207,19 @@ def latency_tables(results):
     quantiles = (number(latency.quantile(results, part)) for part in (0.5, 0.9, 0.99))
     reached = [[f"{len(results.milliseconds[0]):,}", number(statistics.median(results.paces)), *quantiles,
                 number(max(times[-1] for times in results.milliseconds))]]
-    idle = [[f"{100 * statistics.median(results.idle_cpu):.2f} %",
-             f"{statistics.median(results.idle_transactions):.2f}"]]
-    on, off = (statistics.median(results.triggers[wake_up]) for wake_up in ("on", "off"))
+    idle = [[f"{100 * statistics.median(results.idle_cpu):.2f} %", f"{statistics.median(results.idle_queries):.2f}"]]
+    on, off = ([turn[way] for turn in results.triggers] for way in (0, 1))
+    ratios = results.ratios
+    turns = [str(len(ratios)), *(number(statistics.median(rates)) for rates in (on, off)),
+             *(number(of(ratios)) for of in (statistics.median, min, max))]
+    head = ["pairs of turns", "triggers/s", "without wake-ups", "median of ratios", "least", "most"]
     return {"latency": table(["jobs", "triggers/s", "p50 ms", "p90 ms", "p99 ms", "longest ms"], reached),
-            "waiting": table(["of a core", "transactions/s"], idle),
-            "triggering": table(["triggers/s", "without wake-ups", "ratio"],
-                                [[number(on), number(off), number(on / off)]])}
+            "waiting": table(["of a core", "queries/s"], idle), "triggering": table(head, [turns])}
 
 
 def page(parts):
-    tables = ["tick", "idle", "drain", "growth", "snapshot", "growth_idle", "signals", "executor", "latency",
+    tables = ["tick", "idle", "worker", "drain", "growth", "snapshot", "growth_idle", "signals", "executor", "latency",
               "waiting", "triggering", "slow"]
-    missing = dict.fromkeys(tables, "Not measured in this run.") | {"growth_connections": "all"}
+    missing = (dict.fromkeys(tables, "Not measured in this run.") | {"growth_connections": "all"}
+               | dict.fromkeys(["tick_plot", "drain_plot", "growth_plot", "snapshot_plot"], ""))
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)

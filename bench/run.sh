@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # `make bench`: builds, installs the extension into PostgreSQL, starts a private server and measures tick, drain,
-# signals and executor beside bare baselines of the same run. Prints tables and writes them to docs/benchmarks.md; with QUICK=1
-# smaller and faster, to build/benchmarks.md. RUNS is the number of rounds whose medians are shown (3, or 1 if QUICK),
-# PARTS some of "tick drain growth signals executor latency slow".
+# signals and executor beside bare baselines of the same run. Prints tables and writes them to docs/benchmarks.md, plots beside
+# it; with QUICK=1 smaller and faster, to build/benchmarks.md. RUNS is the number of rounds whose medians are shown (3, or 1 if
+# QUICK), PARTS some of "tick worker drain growth signals executor latency slow".
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/../scripts/lib.sh"
@@ -11,7 +11,7 @@ name=bench
 # shellcheck source=bench/prepare.sh
 source "$root/bench/prepare.sh"
 
-parts=${PARTS:-tick drain growth signals executor latency slow}
+parts=${PARTS:-tick worker drain growth signals executor latency slow}
 if [ "${QUICK:-0}" = 1 ]; then
     size=quick
     runs=${RUNS:-1}
@@ -35,18 +35,32 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-prepare_bench demo
+prepare_bench bench
+if ! command -v gnuplot >/dev/null; then
+    echo "bench: there is no gnuplot to draw plots with: install Debian's gnuplot-nox" >&2
+    exit 1
+fi
 start_bench_server
 
+unprivileged mkdir "$work/benchmarks"
 unprivileged touch "$work/benchmarks.md"
 # shellcheck disable=SC2086
 if ! unprivileged /usr/bin/python3 "$work/bench/bench.py" --socket-dir "$work" --bindir "$("$pg_config" --bindir)" \
     --executor "$work/bench/sync-executor" --demo-api "$work/bench/demo_api/demo_api.py" --size "$size" \
-    --runs "$runs" --output "$work/benchmarks.md" $parts; then
+    --runs "$runs" --output "$work/benchmarks.md" --plots "$work/benchmarks" $parts; then
     tail -n 20 "$work/server.log" >&2
     echo "bench: failed" >&2
     exit 1
 fi
 mkdir -p "$(dirname "$result")"
 cat "$work/benchmarks.md" >"$result"
+# No plots of an earlier run remain beside this page.
+plots=$(dirname "$result")/benchmarks
+rm -rf "$plots"
+mkdir "$plots"
+for plot in "$work"/benchmarks/*.svg; do
+    if [ -e "$plot" ]; then
+        cat "$plot" >"$plots/$(basename "$plot")"
+    fi
+done
 echo "bench: written to ${result#"$root"/}" >&2

@@ -184,7 +184,7 @@ class Soak:
 
     def page(self):
         chosen = self.chosen
-        facts = report.circumstances(self.cluster, 1, "full", SETTINGS) | {
+        facts = report.circumstances(self.cluster, 1, SETTINGS) | {
             "command": chosen.command, "connections": f"{chosen.connections:,}", "interval": str(chosen.interval),
             "jitter": f"{self.lo} to {self.hi}", "minutes": f"{chosen.minutes:g}",
             "sample": f"{chosen.sample_seconds} s", "warm_up": str(WARM_UP_SAMPLES),

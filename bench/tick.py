@@ -1,11 +1,12 @@
-"""What a tick costs, with all connections due and with a tenth of them, beside a bare INSERT and UPDATE."""
+"""What a tick costs, with all connections due and with parts of them, beside a bare INSERT and UPDATE."""
 
 import dataclasses
 import time
 
 from cluster import Cost, require, require_equal
 
-GROUPS = 10
+# Groups of connections, of which one is due at a time. With fewer than the most each round has fresh copies.
+GROUPS = (1, 3, 10)
 IDLE_TICKS = 20
 
 
@@ -87,16 +88,15 @@ class Bench:
             [due]).fetchone()[0]
         require_equal("jobs of the bare statement", jobs, self.count)
 
-    def all_due(self):
-        """Each round has fresh copies."""
+    def on_copies(self, connections):
         with self.cluster.clone("tick_bare") as db:
-            self.bare_round(db, self.count, self.first_due)
+            self.bare_round(db, connections, self.first_due)
         for way in ("tick", "tick_batch"):
             with self.cluster.clone("tick_engine") as db:
-                self.engine_round(db, self.count, self.first_due, way)
+                self.engine_round(db, connections, self.first_due, way)
 
-    def some_due(self, number, connections):
-        """Each round takes the next groups of the same tables, as time goes by."""
+    def as_time_goes_by(self, number, connections):
+        """Each round takes the next groups of the same tables."""
         with self.cluster.connect("tick_engine") as db, self.cluster.connect("tick_bare") as bare:
             for group, way in ((2 * number, "tick"), (2 * number + 1, "tick_batch")):
                 due = self.cluster.value("SELECT %s + %s * interval '5 minutes'", [self.first_due, group])
@@ -104,17 +104,17 @@ class Bench:
                 self.engine_round(db, connections, due, way)
 
     def run(self):
-        for connections in (self.count, self.count * GROUPS):
-            groups = connections // self.count
+        for groups in GROUPS:
+            connections = self.count * groups
             self.progress(f"tick: loading {connections:,} connections twice")
             load(self.cluster, "tick_engine", "engine.sql", "bench", self.first_due, connections, groups)
             load(self.cluster, "tick_bare", "bare.sql", "bare", self.first_due, connections, groups)
             self.cluster.admin.execute("CHECKPOINT")
             for number in range(self.runs):
                 self.progress(f"tick: {self.count:,} of {connections:,}, round {number + 1} of {self.runs}")
-                if groups == 1:
-                    self.all_due()
+                if groups < max(GROUPS):
+                    self.on_copies(connections)
                 else:
-                    self.some_due(number, connections)
+                    self.as_time_goes_by(number, connections)
             self.cluster.drop("tick_engine", "tick_bare")
         return self.results

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build and the demo (`demo`), the rivals' benchmark beside them (`rivals`), or the tests and lint
-# (`test`, the default) need of Debian 12's packages. Quick and offline when nothing is missing; run as root or as a user with sudo.
+# Installs what the build and the demo (`demo`), the benchmarks (`bench`) or the rivals' (`rivals`) beside them, or the tests
+# and lint (`test`, the default) need of Debian 12's packages. Quick and offline when nothing is missing; run as root or as a user with sudo.
 set -euo pipefail
 
 set_name=${1:-test}
@@ -11,6 +11,7 @@ build=(ca-certificates make g++ cmake pkg-config python3 "postgresql-$pg" "postg
 demo=(python3-aiohttp python3-psycopg)
 tests=(binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehandler-pgtap-perl
     libipc-run-perl pgbouncer python3-pytest iproute2)
+bench=(gnuplot-nox)
 rivals=(redis-server)
 # An npm that is there already need not be Debian's; this one brings Debian's nodejs.
 command -v npm >/dev/null || rivals+=(npm)
@@ -18,9 +19,10 @@ lint=(clang-format clang-tidy cppcheck shellcheck)
 
 case $set_name in
     demo) wanted=("${build[@]}" "${demo[@]}") ;;
+    bench) wanted=("${build[@]}" "${demo[@]}" "${bench[@]}") ;;
     rivals) wanted=("${build[@]}" "${demo[@]}" "${rivals[@]}") ;;
     test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${lint[@]}") ;;
-    *) echo "usage: $0 [demo|rivals|test]" >&2; exit 2 ;;
+    *) echo "usage: $0 [demo|bench|rivals|test]" >&2; exit 2 ;;
 esac
 
 is_installed() {

@@ -100,7 +100,7 @@ def main():
     def progress(text):
         print(f"rivals: {time.monotonic() - started:5.0f} s  {text}", file=sys.stderr, flush=True)
 
-    parts = report.circumstances(cluster, chosen.runs, chosen.size) | {
+    parts = report.circumstances(cluster, chosen.runs) | {
         "command": "make bench-rivals" if chosen.size == "full" else "QUICK=1 make bench-rivals",
         "versions": versions(chosen.node), "jobs": f"{size['jobs']:,}", "seconds": str(size["seconds"]),
         "rate": str(rival_latency.RATE), "concurrency": str(executor.CONCURRENCY),
