@@ -24,9 +24,9 @@ from cluster import Cluster
 # turns, and seconds of idling.
 SIZES = {
     "full": {"due": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000,
-             "slow": 20_000, "pages": 100, "paced": 4_000, "triggers": 12_000, "pairs": 4, "idle": 60},
+             "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 12_000, "pairs": 4, "idle": 60},
     "quick": {"due": 10_000, "ticks": 1_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500,
-              "slow": 10_000, "pages": 20, "paced": 1_000, "triggers": 2_000, "pairs": 3, "idle": 10},
+              "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 2_000, "pairs": 3, "idle": 8},
 }
 
 
@@ -48,7 +48,8 @@ class Run:
         print(f"bench: {time.monotonic() - self.started:5.0f} s  {text}", file=sys.stderr, flush=True)
 
     def tick(self):
-        results = tick.Bench(self.cluster, self.first_due, self.size["due"], self.chosen.runs, self.progress).run()
+        groups = tick.GROUPS[self.chosen.size]
+        results = tick.Bench(self.cluster, self.first_due, self.size["due"], groups, self.chosen.runs, self.progress).run()
         return report.tick_tables(results), goals.tick(results), plots.tick(results)
 
     def worker(self):

@@ -27,6 +27,7 @@ def under(of, asked, value, limit, unit, more=""):
 
 
 def at_most(of, asked, value, limit, unit="", more=""):
+    value = round(value, 3) + 0.0  # no negative zero
     return Goal(of, f"{asked}: at most {limit:g}{unit}", f"{report.number(value)}{unit}{more}", value <= limit)
 
 

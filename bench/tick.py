@@ -6,7 +6,7 @@ import time
 from cluster import Cost, require, require_equal
 
 # Groups of connections, of which one is due at a time. With fewer than the most each round has fresh copies.
-GROUPS = (1, 3, 10)
+GROUPS = {"full": (1, 3, 10), "quick": (1, 10)}
 IDLE_TICKS = 20
 
 
@@ -35,10 +35,11 @@ def load(cluster, name, script, schema, first_due, connections, groups):
 
 
 class Bench:
-    def __init__(self, cluster, first_due, due_count, runs, progress):
+    def __init__(self, cluster, first_due, due_count, groups, runs, progress):
         self.cluster = cluster
         self.first_due = first_due
         self.count = due_count
+        self.groups = groups
         self.runs = runs
         self.progress = progress
         self.results = Results()
@@ -104,7 +105,7 @@ class Bench:
                 self.engine_round(db, connections, due, way)
 
     def run(self):
-        for groups in GROUPS:
+        for groups in self.groups:
             connections = self.count * groups
             self.progress(f"tick: loading {connections:,} connections twice")
             load(self.cluster, "tick_engine", "engine.sql", "bench", self.first_due, connections, groups)
@@ -112,7 +113,7 @@ class Bench:
             self.cluster.admin.execute("CHECKPOINT")
             for number in range(self.runs):
                 self.progress(f"tick: {self.count:,} of {connections:,}, round {number + 1} of {self.runs}")
-                if groups < max(GROUPS):
+                if groups < max(self.groups):
                     self.on_copies(connections)
                 else:
                     self.as_time_goes_by(number, connections)
