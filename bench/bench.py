@@ -20,8 +20,8 @@ import worker
 from cluster import Cluster
 
 # Due connections of a tick; ticks of the worker; jobs of a queue, and how many are drained one by one; the executor's
-# jobs; pages of signals landed in each way; triggers at an even pace, in each turn of as fast as possible, pairs of such
-# turns, and seconds of idling.
+# jobs; pages of signals landed in each way; triggers at an even pace, in each turn of as fast as possible, pairs of
+# such turns, and seconds of idling.
 SIZES = {
     "full": {"due": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000,
              "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 12_000, "pairs": 4, "idle": 60},
@@ -48,8 +48,9 @@ class Run:
         print(f"bench: {time.monotonic() - self.started:5.0f} s  {text}", file=sys.stderr, flush=True)
 
     def tick(self):
-        groups = tick.GROUPS[self.chosen.size]
-        results = tick.Bench(self.cluster, self.first_due, self.size["due"], groups, self.chosen.runs, self.progress).run()
+        bench = tick.Bench(self.cluster, self.first_due, self.size["due"], tick.GROUPS[self.chosen.size],
+                           self.chosen.runs, self.progress)
+        results = bench.run()
         return report.tick_tables(results), goals.tick(results), plots.tick(results)
 
     def worker(self):
@@ -71,7 +72,8 @@ class Run:
         return report.signals_table(results), goals.landing(results), {}
 
     def executor(self):
-        results = self.drainer.run(self.first_due, self.size["noop"], self.size["http"], self.chosen.runs, self.progress)
+        results = self.drainer.run(self.first_due, self.size["noop"], self.size["http"], self.chosen.runs,
+                                   self.progress)
         return report.executor_table(results), [], {}
 
     def latency(self):

@@ -58,7 +58,8 @@ def memory(results):
     found = []
     for what, of in zip(worker.SITUATIONS, ("resident", "own")):
         first, last = (getattr(look, of) for look in results.seen[what])
-        found.append(at_most("1", f"growth of the worker's {of} memory {ticks}, {what}", (last - first) / 2**20, 2, " MB"))
+        found.append(at_most("1", f"growth of the worker's {of} memory {ticks}, {what}", (last - first) / 2**20, 2,
+                             " MB"))
     return found
 
 
@@ -79,8 +80,8 @@ def grown(results):
     pinned = results.pinned
     for name, of in (("median", statistics.median), ("mean", statistics.mean)):
         fresh, now = of(pinned.empty.claim), of(pinned.grown.claim)
-        found.append(at_most("5", f"claim of 100 after {pinned.amount:,} {pinned.what}, {name}, to fresh", now / fresh, 3,
-                             more=f" ({report.number(now)} ms to {report.number(fresh)} ms)"))
+        found.append(at_most("5", f"claim of 100 after {pinned.amount:,} {pinned.what}, {name}, to fresh", now / fresh,
+                             3, more=f" ({report.number(now)} ms to {report.number(fresh)} ms)"))
     return found
 
 
@@ -93,7 +94,8 @@ def landing(results):
         for way, rate in landed.items():
             found.append(at_least("4", f"landing by `{way}`{behind}, to COPY", rate / copied, 0.6))
         ratio = read / max(landed.values())
-        found.append(Goal("8", f"reading{behind} is faster than landing", f"{report.number(ratio)} times as fast", ratio > 1))
+        found.append(Goal("8", f"reading{behind} is faster than landing", f"{report.number(ratio)} times as fast",
+                          ratio > 1))
     return found
 
 

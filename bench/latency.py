@@ -35,7 +35,7 @@ class Results:
     paces: list = dataclasses.field(default_factory=list)  # triggers/s reached in each round
     idle_cpu: list = dataclasses.field(default_factory=list)  # cores
     idle_queries: list = dataclasses.field(default_factory=list)  # a second
-    triggers: list = dataclasses.field(default_factory=list)  # (with wake-ups, without), triggers/s of neighbouring turns
+    triggers: list = dataclasses.field(default_factory=list)  # triggers/s of neighbours: (with wake-ups, without)
 
     @property
     def ratios(self):
@@ -189,8 +189,8 @@ class Bench:
                 rates = {way: self.triggering(db, way, count)
                          for way in (("off", "on") if number % 2 else ("on", "off"))}
                 self.results.triggers.append((rates["on"], rates["off"]))
-            require_equal("executions", db.execute("SELECT count(*) FROM sync.sync_executions"
-                                                   " WHERE status = 'succeeded'").fetchone()[0], count * (2 * pairs + 1))
+            done = db.execute("SELECT count(*) FROM sync.sync_executions WHERE status = 'succeeded'").fetchone()[0]
+            require_equal("executions", done, count * (2 * pairs + 1))
 
     def run(self, paced, triggers, pairs, idle_seconds, runs):
         """`triggers` in each turn, `pairs` of turns in each round."""

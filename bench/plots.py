@@ -30,7 +30,8 @@ def digits(value):
 
 def script(plot):
     lines = ["set terminal svg size 760,340 font 'sans-serif,12' noenhanced background rgb 'white'",
-             "set key outside right top vertical Left reverse samplen 2", "set grid lc rgb '#dddddd'", "set border 3", "set tics nomirror",
+             "set key outside right top vertical Left reverse samplen 2", "set grid lc rgb '#dddddd'",
+             "set border 3", "set tics nomirror",
              "set format '%.0s%c'", f"set logscale {plot.log}" if plot.log else "unset logscale",
              f"set title \"{plot.title}\"", f"set xlabel \"{plot.x}\"", f"set ylabel \"{plot.y}\"",
              "set offsets graph 0.02, graph 0.02, graph 0.05, 0"]
@@ -85,4 +86,5 @@ def growth(results):
               "mean": [(jobs, statistics.mean(times)) for jobs, times in passing],
               "fresh": [(jobs, fresh) for jobs in ends], "three times fresh": [(jobs, 3 * fresh) for jobs in ends]}
     return {"growth": Plot("Claiming and completing 100 jobs among others", "other jobs", "ms", series),
-            "snapshot": Plot("Claiming 100 jobs under an open snapshot", "jobs passed, whose rows stay", "ms", pinned, "")}
+            "snapshot": Plot("Claiming 100 jobs under an open snapshot", "jobs passed, whose rows stay", "ms",
+                             pinned, "")}
