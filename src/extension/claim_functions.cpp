@@ -201,7 +201,7 @@ SYNC_ENGINE_FUNCTION(begin_claim) {
         claim.started_ms = monotonic_ms();
         claim.as_of = PG_GETARG_TIMESTAMPTZ(0);
         claim.count = 0;
-        claim.epoch = begin_epoch();
+        claim.epoch = begin_epoch(LaneKind::queue);
     }
     PG_RETURN_VOID();
 }

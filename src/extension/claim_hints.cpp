@@ -48,7 +48,7 @@ struct Lane {
 
 struct ClaimHints {
     LWLock* lock;
-    std::uint64_t epoch;
+    std::uint64_t epochs[2];  // by LaneKind
     int count;
     int buckets[kBuckets];
     Lane lanes[kMaxLanes];
@@ -89,6 +89,14 @@ void on_startup() {
         }
     }
     LWLockRelease(AddinShmemInitLock);
+}
+
+std::uint64_t& epoch_of(LaneKind kind) {
+    return hints->epochs[static_cast<int>(kind)];
+}
+
+std::uint64_t& epoch_of(const LaneName& name) {
+    return epoch_of(name.slug[0] == '\0' ? LaneKind::tick : LaneKind::queue);
 }
 
 // All lanes of a provider are in one bucket.
@@ -145,7 +153,7 @@ Lane* make_lane(const LaneName& name, std::int64_t now_ms) {
     lane->name = name;
     lane->hint = kLaneFront;
     // Later than any claim that is looking: what was queued since those began is not remembered here.
-    lane->born = ++hints->epoch;
+    lane->born = ++epoch_of(name);
     int* bucket = bucket_of(name);
     lane->next = *bucket;
     *bucket = index;
@@ -153,9 +161,10 @@ Lane* make_lane(const LaneName& name, std::int64_t now_ms) {
 }
 
 void pull_back(Lane* lane, TimestampTz due) {
-    PulledBack& pulled_back = lane->pulled_back[hints->epoch % kEpochs];
-    if (pulled_back.epoch != hints->epoch) {
-        pulled_back = {hints->epoch, due};
+    const std::uint64_t epoch = epoch_of(lane->name);
+    PulledBack& pulled_back = lane->pulled_back[epoch % kEpochs];
+    if (pulled_back.epoch != epoch) {
+        pulled_back = {epoch, due};
     } else {
         pulled_back.due = Min(pulled_back.due, due);
     }
@@ -192,7 +201,7 @@ std::int64_t trust_ms(const Lane& lane) {
 
 void raise_hint(const LaneLook& look, std::uint64_t epoch, std::int64_t started_ms, TimestampTz as_of) {
     Lane* lane = &hints->lanes[look.lane];
-    if (lane->born != look.born || lane->born > epoch || hints->epoch - epoch >= kEpochs) {
+    if (lane->born != look.born || lane->born > epoch || epoch_of(lane->name) - epoch >= kEpochs) {
         return;
     }
     const LanePosition position = seen_empty(*lane, look, epoch, as_of);
@@ -200,7 +209,7 @@ void raise_hint(const LaneLook& look, std::uint64_t epoch, std::int64_t started_
         // Also lowers it: what had escaped was found.
         if (started_ms > lane->verified_ms) {
             lane->verified_ms = started_ms;
-            lane->verified_in_ms = monotonic_ms() - started_ms;
+            lane->verified_in_ms = (look.found_ms > 0 ? look.found_ms : monotonic_ms()) - started_ms;
             lane->hint = position;
         }
     } else if (lane->verified_ms == look.verified_ms && lane->hint < position) {
@@ -239,15 +248,15 @@ bool claim_hints_available() {
     return hints != nullptr;
 }
 
-std::uint64_t begin_epoch() {
+std::uint64_t begin_epoch(LaneKind kind) {
     LWLockAcquire(hints->lock, LW_EXCLUSIVE);
-    const std::uint64_t epoch = ++hints->epoch;
+    const std::uint64_t epoch = ++epoch_of(kind);
     LWLockRelease(hints->lock);
     return epoch;
 }
 
 LaneLook look_at_lane(const LaneName& name, bool claiming, std::int64_t now_ms) {
-    LaneLook look = {kNoLane, 0, 0, true, kLaneFront, false, false, kLaneFront};
+    LaneLook look = {kNoLane, 0, 0, true, kLaneFront, 0, false, false, kLaneFront};
     LWLockAcquire(hints->lock, claiming ? LW_EXCLUSIVE : LW_SHARED);
     Lane* lane = find_lane(name);
     if (lane == nullptr && claiming) {

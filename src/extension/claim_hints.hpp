@@ -29,6 +29,10 @@ namespace sync_engine {
 // A lane whose provider has a longer slug has no hint.
 inline constexpr int kLaneSlugSize = 64;
 
+// What the tick reads is a lane too: the connections that are due, by due time and id. No provider has its
+// slug.
+enum class LaneKind { queue, tick };
+
 // Unused bytes of the slug are zero.
 struct LaneName {
     Oid database;
@@ -55,6 +59,7 @@ struct LaneLook {
     std::int64_t verified_ms;  // what the hint rested on
     bool from_front;           // the hint was not used
     LanePosition after;        // jobs at or before it need not be read
+    std::int64_t found_ms;     // when the first one was found, 0: not noted
     bool looked;               // the lane was read, and
     bool found;                // had a job:
     LanePosition first;        // the first one
@@ -72,8 +77,9 @@ void claim_hints_init();
 // Whether there are hints. All below needs them.
 bool claim_hints_available();
 
-// Begins an epoch, before the caller takes the snapshot by which it looks.
-std::uint64_t begin_epoch();
+// Begins an epoch of the lanes of that kind, before the caller takes the snapshot by which it looks. Ticks
+// and claims do not count each other's: a tick is long, and a lane remembers what a few epochs pulled back.
+std::uint64_t begin_epoch(LaneKind kind);
 
 // Where to begin in the lane. A claim (`claiming`) makes the lane known, and is sometimes sent to the lane's
 // front to see whether something has escaped. Times are monotonic_ms().

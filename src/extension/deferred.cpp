@@ -4,6 +4,7 @@
 #include <csignal>
 
 #include "extension/claim_hints.hpp"
+#include "extension/due_hint.hpp"
 #include "extension/shared_state.hpp"
 
 extern "C" {
@@ -98,6 +99,7 @@ void on_transaction_end(XactEvent event, void*) {
         case XACT_EVENT_COMMIT:
             // What was written is visible to others by now, and has to be found by those that are woken.
             settle_claim_hints(true);
+            settle_due_hint(true);
             if (deferred.executor_wake) {
                 wake_executors();
             }
@@ -109,6 +111,7 @@ void on_transaction_end(XactEvent event, void*) {
         case XACT_EVENT_ABORT:
         case XACT_EVENT_PREPARE:
             settle_claim_hints(false);
+            settle_due_hint(false);
             break;
         default:
             return;

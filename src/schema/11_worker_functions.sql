@@ -54,3 +54,22 @@ COMMENT ON FUNCTION sync._claim_saw(int, timestamptz, bigint) IS
 CREATE FUNCTION sync._job_queued() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_job_queued';
 COMMENT ON FUNCTION sync._job_queued() IS 'Internal: once this transaction has committed, claims read from this job on';
+
+-- The same for ticks, whose one lane is what is due.
+CREATE FUNCTION sync._begin_tick(until timestamptz, OUT due timestamptz, OUT id bigint)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_begin_tick';
+COMMENT ON FUNCTION sync._begin_tick(timestamptz) IS
+    'Internal: called in a statement before the one that looks for what is due until then: what is due at or before this time and connection need not be read';
+
+CREATE FUNCTION sync._tick_saw(due timestamptz, id bigint) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_tick_saw';
+COMMENT ON FUNCTION sync._tick_saw(timestamptz, bigint) IS 'Internal: told of each connection that a tick sees to be due, locked or not; true';
+
+CREATE FUNCTION sync._tick_locked(rows bigint, more boolean) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_tick_locked';
+COMMENT ON FUNCTION sync._tick_locked(bigint, boolean) IS
+    'Internal: told how many of those the tick has locked and will write, and whether it stopped before it had seen all';
+
+CREATE FUNCTION sync._due_written() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_due_written';
+COMMENT ON FUNCTION sync._due_written() IS 'Internal: once this transaction has committed, ticks read from this connection on';

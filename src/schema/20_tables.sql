@@ -57,8 +57,9 @@ COMMENT ON COLUMN sync.connection_state.due_at IS
     'When the tick looks at the connection; null while an incremental job is live, the connection is not active or it is parked';
 COMMENT ON COLUMN sync.connection_state.running_job_id IS 'The one job of the connection that runs: the lease that makes a connection single-flight';
 COMMENT ON COLUMN sync.connection_state.parked_for IS 'Set while the tick passes the connection by because this provider is paused';
--- The tick's only scan: what is due, in due order; a live job, a pause or a future time keep a row out of its way.
-CREATE INDEX connection_state_due ON sync.connection_state (due_at) WHERE due_at IS NOT NULL;
+-- The tick's only scan: what is due, in due order; a live job, a pause or a future time keep a row out of its way. The id makes
+-- each place in it one that a scan can begin behind.
+CREATE INDEX connection_state_due ON sync.connection_state (due_at, connection_id) WHERE due_at IS NOT NULL;
 CREATE INDEX connection_state_parked ON sync.connection_state (parked_for, connection_id) WHERE parked_for IS NOT NULL;
 
 -- Live jobs. Finished ones move into dated tables that inherit from this one, so that one name reads both. That its connection

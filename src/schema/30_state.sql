@@ -31,6 +31,12 @@ COMMENT ON FUNCTION sync._connections_inserted() IS 'Internal: gives each new co
 CREATE TRIGGER connections_inserted AFTER INSERT ON sync.connections
     REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION sync._connections_inserted();
 
+-- Whoever sets a due time, and however: what is due behind the tick's hint has to be found.
+CREATE TRIGGER due_written AFTER INSERT OR UPDATE ON sync.connection_state
+    FOR EACH ROW WHEN (NEW.due_at IS NOT NULL) EXECUTE FUNCTION sync._due_written();
+-- Update scripts repeat this.
+ALTER TABLE sync.connection_state ENABLE ALWAYS TRIGGER due_written;
+
 CREATE FUNCTION sync._restate(connection bigint, look_again boolean) RETURNS void
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -191,6 +191,40 @@ END
 $$;
 COMMENT ON FUNCTION sync._sweep_clock(timestamptz, int) IS 'Internal: notices a clock that went back; true while there is more to mend';
 
+-- A resumed provider's parked connections come first, then what is due in due order, from a place on.
+CREATE FUNCTION sync._lock_due(batch int, ahead timestamptz, front_due timestamptz, front_id bigint,
+    OUT state_tids tid[], OUT connection_tids tid[])
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET random_page_cost = 1.1
+AS $$
+DECLARE
+    due_rows bigint;
+BEGIN
+    WITH unparked AS (
+        SELECT s.ctid AS state_tid, c.ctid AS connection_tid
+        FROM sync.providers p
+        JOIN sync.connection_state s ON s.parked_for = p.slug
+        JOIN sync.connections c ON c.id = s.connection_id
+        WHERE p.status = 'active'
+        LIMIT batch FOR NO KEY UPDATE OF s, c SKIP LOCKED
+    ), due AS (
+        SELECT s.ctid AS state_tid, c.ctid AS connection_tid
+        FROM sync.connection_state s
+        JOIN sync.connections c ON c.id = s.connection_id
+        WHERE s.due_at <= ahead AND (s.due_at, s.connection_id) > (front_due, front_id) AND sync._tick_saw(s.due_at, s.connection_id)
+        ORDER BY s.due_at, s.connection_id LIMIT batch FOR NO KEY UPDATE OF s, c SKIP LOCKED
+    )
+    SELECT array_agg(u.state_tid), array_agg(u.connection_tid), count(*) FILTER (WHERE u.due) INTO state_tids, connection_tids, due_rows
+    FROM (SELECT *, false AS due FROM unparked UNION ALL SELECT *, true FROM due) u;
+    PERFORM sync._tick_locked(due_rows, COALESCE(due_rows >= batch, false));
+END
+$$;
+COMMENT ON FUNCTION sync._lock_due(int, timestamptz, timestamptz, bigint) IS
+    'Internal: locks connections that a tick has to look at, and returns the places of their rows';
+
 CREATE FUNCTION sync._tick(batch int, as_of timestamptz,
     OUT enqueued int, OUT skipped int, OUT backlog bigint, OUT requeued int, OUT duration_ms double precision, OUT more boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -204,9 +238,11 @@ AS $$
 DECLARE
     started timestamptz := clock_timestamp();
     ahead timestamptz;
+    front record;
     state_tids tid[];
     connection_tids tid[];
     set_back int := 0;
+    failed boolean := false;
 BEGIN
     PERFORM sync._require_time(as_of);
     ahead := as_of + make_interval(secs => GREATEST(sync._setting('tick_interval_seconds'), 60));
@@ -217,35 +253,32 @@ BEGIN
     END LOOP;
     SELECT l.requeued, l.more OR more INTO requeued, more FROM sync._fail_lost(as_of, batch) l;
 
-    -- A resumed provider's parked connections come first, then what is due in due order.
-    WITH unparked AS (
-        SELECT s.connection_id, s.ctid AS state_tid, c.ctid AS connection_tid
-        FROM sync.providers p
-        JOIN sync.connection_state s ON s.parked_for = p.slug
-        JOIN sync.connections c ON c.id = s.connection_id
-        WHERE p.status = 'active'
-        LIMIT batch FOR NO KEY UPDATE OF s, c SKIP LOCKED
-    ), due AS (
-        SELECT s.connection_id, s.ctid AS state_tid, c.ctid AS connection_tid
-        FROM sync.connection_state s
-        JOIN sync.connections c ON c.id = s.connection_id
-        WHERE s.due_at <= ahead
-        ORDER BY s.due_at LIMIT batch FOR NO KEY UPDATE OF s, c SKIP LOCKED
-    )
-    SELECT array_agg(u.state_tid), array_agg(u.connection_tid) INTO state_tids, connection_tids
-    FROM (SELECT * FROM unparked UNION ALL SELECT * FROM due) u;
-
-    enqueued := 0;
-    skipped := 0;
-    IF state_tids IS NOT NULL THEN
-        more := more OR cardinality(state_tids) >= batch;
+    SELECT f.due, f.id INTO front FROM sync._begin_tick(ahead) f;
+    -- Locked and written in one subtransaction: what another one of the same transaction had locked would get a multixact, and the
+    -- index keeps the entries of such rows, for each later tick to walk over, until vacuum comes.
+    BEGIN
+        SELECT d.state_tids, d.connection_tids INTO state_tids, connection_tids FROM sync._lock_due(batch, ahead, front.due, front.id) d;
+        IF state_tids IS NOT NULL THEN
+            SELECT r.enqueued, r.skipped INTO enqueued, skipped FROM sync._tick_rows(state_tids, connection_tids, as_of) r;
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        failed := true;
+    END;
+    IF failed THEN
+        SELECT d.state_tids, d.connection_tids INTO state_tids, connection_tids FROM sync._lock_due(batch, ahead, front.due, front.id) d;
         SELECT r.enqueued, r.skipped, r.set_back INTO enqueued, skipped, set_back
-        FROM sync._tick_rows_safely(state_tids, connection_tids, as_of) r;
+        FROM sync._tick_rows_safely(state_tids, connection_tids, as_of) r
+        WHERE state_tids IS NOT NULL;
     END IF;
-    more := COALESCE(more, false);
+    enqueued := COALESCE(enqueued, 0);
+    skipped := COALESCE(skipped, 0);
+    set_back := COALESCE(set_back, 0);
+    more := COALESCE(more OR cardinality(state_tids) >= batch, false);
     -- Counting all that is due would cost more than a batch: while there is more to do, a bounded look will do.
     SELECT count(*) + set_back INTO backlog
-    FROM (SELECT 1 FROM sync.connection_state s WHERE s.due_at <= as_of LIMIT CASE WHEN more THEN 10 * batch END) b;
+    FROM (SELECT 1 FROM sync.connection_state s
+          WHERE s.due_at <= as_of AND (s.due_at, s.connection_id) > (front.due, front.id)
+          LIMIT CASE WHEN more THEN 2 * batch END) b;
     IF enqueued > 0 OR requeued > 0 THEN
         PERFORM sync._wake_executors();
     END IF;
@@ -280,4 +313,4 @@ BEGIN
     FROM sync._tick(COALESCE(batch_size, sync._setting('tick_batch_size')::int), as_of) t;
 END
 $$;
-COMMENT ON FUNCTION sync.tick_batch(int, timestamptz) IS 'One batch of what is due; call it, a transaction each, until more is false. While it is true, backlog is counted to ten batches at most';
+COMMENT ON FUNCTION sync.tick_batch(int, timestamptz) IS 'One batch of what is due; call it, a transaction each, until more is false. While it is true, backlog is counted to two batches at most';

@@ -5,6 +5,7 @@ DROP FUNCTION sync._complete(bigint[], jsonb[], jsonb[], boolean[], jsonb[], tim
 DROP FUNCTION sync._tick_rows_safely(bigint[], timestamptz);
 DROP FUNCTION sync._tick_rows(bigint[], timestamptz);
 DROP FUNCTION sync._dedupe_key(text);
+DROP INDEX sync.connection_state_due;
 ALTER TABLE sync.database_identity ADD COLUMN epoch int NOT NULL DEFAULT 1;
 ALTER TABLE sync.partitions DROP CONSTRAINT partitions_parent_check,
     ADD CONSTRAINT partitions_parent_check CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs'));
