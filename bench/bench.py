@@ -6,6 +6,7 @@ import pathlib
 import sys
 import time
 
+import big_page
 import drain
 import executor
 import goals
@@ -69,7 +70,9 @@ class Run:
 
     def signals(self):
         results = signals.run(self.cluster, self.size["pages"], self.chosen.runs, self.progress)
-        return report.signals_table(results), goals.landing(results), {}
+        peaks = big_page.run(self.drainer, self.first_due, self.progress)
+        said = report.signals_table(results) | report.big_page_table(peaks)
+        return said, goals.landing(results) + goals.big_page(peaks), {}
 
     def executor(self):
         results = self.drainer.run(self.first_due, self.size["noop"], self.size["http"], self.chosen.runs,

@@ -3,6 +3,7 @@
 import dataclasses
 import statistics
 
+import big_page as big_pages
 import growth
 import latency
 import report
@@ -97,6 +98,13 @@ def landing(results):
         found.append(Goal("8", f"reading{behind} is faster than landing", f"{report.number(ratio)} times as fast",
                           ratio > 1))
     return found
+
+
+def big_page(peaks):
+    asked = f"a page of {big_pages.SIGNALS:,} signals, memory of"
+    resident = f", {report.number(peaks.session_resident / 2**20)} with shared buffers"
+    return [at_most("4", f"{asked} the executor", peaks.executor / 2**20, 200, " MB"),
+            at_most("4", f"{asked} its session", peaks.session_own / 2**20, 200, " MB", resident)]
 
 
 def latencies(results):

@@ -6,6 +6,7 @@ import platform
 import statistics
 import string
 
+import big_page
 import drain
 import executor
 import latency
@@ -181,6 +182,13 @@ def signals_table(results):
     return {"signals": table(head, rows)}
 
 
+def big_page_table(peaks):
+    row = [f"{big_page.SIGNALS:,}", number(peaks.seconds),
+           *(number(size / 2**20) for size in (peaks.executor, peaks.session_own, peaks.session_resident))]
+    head = ["signals", "seconds", "executor MB", "session MB", "with shared buffers"]
+    return {"big_page": table(head, [row])}
+
+
 def executor_table(results):
     rows = []
     for connector, runs in results.items():
@@ -218,8 +226,8 @@ def latency_tables(results):
 
 
 def page(parts):
-    tables = ["tick", "idle", "worker", "drain", "growth", "snapshot", "growth_idle", "signals", "executor", "latency",
-              "waiting", "triggering", "slow"]
+    tables = ["tick", "idle", "worker", "drain", "growth", "snapshot", "growth_idle", "signals", "big_page", "executor",
+              "latency", "waiting", "triggering", "slow"]
     missing = (dict.fromkeys(tables, "Not measured in this run.") | {"growth_connections": "all"}
                | dict.fromkeys(["tick_plot", "drain_plot", "growth_plot", "snapshot_plot"], ""))
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)

@@ -26,6 +26,8 @@ MOST_GROWTH = 1.05
 MOST_DEAD_SHARE = 0.20
 MOST_DEAD = 50_000
 LEAST_RATE = 0.98
+MOST_WORKER_CORES = 0.25
+TICK = re.compile(r"sync_engine tick in database .* backlog (\d+), batches \d+, duration (\d+) ms")
 SETTINGS = (*(name for name in report.SETTINGS if name != "sync_engine.background_ticks"),
             "autovacuum_naptime", "sync_engine.tick_interval_seconds",
             "sync_engine.jitter_pct_min", "sync_engine.jitter_pct_max")
@@ -132,6 +134,9 @@ class Soak:
         expected = self.chosen.connections / (self.chosen.interval + (self.lo + self.hi) / 2)
         self.judge(f"at least {LEAST_RATE:.0%} of the {expected:,.0f} runs/s that fall due",
                    rate >= LEAST_RATE * expected, f"{rate:,.0f} runs/s")
+        cores = sum(s.worker_cores * s.seconds for s in judged) / sum(s.seconds for s in judged)
+        self.judge(f"the worker under {MOST_WORKER_CORES} of one core", cores < MOST_WORKER_CORES,
+                   f"{cores:.3f}, at most {max(s.worker_cores for s in judged):.3f} in a sample")
         third = self.samples[math.ceil(len(self.samples) / 3) - 1]
         for name in LIVE_TABLES:
             for part, what in ((0, "table"), (1, "indexes")):
@@ -159,6 +164,10 @@ class Soak:
 
     def judge_logs(self):
         text = (self.folder / "server.log").read_bytes()[:self.log_bytes].decode(errors="replace")
+        ticks = [tuple(map(int, found)) for found in TICK.findall(text)]
+        self.judge("no tick leaves a backlog", ticks and not any(backlog for backlog, _ in ticks),
+                   f"{sum(1 for backlog, _ in ticks if backlog)} of {len(ticks)} ticks, the longest took"
+                   f" {max((took for _, took in ticks), default=0):,} ms")
         faults = re.findall(r"^.*\b(?:WARNING|ERROR|FATAL|PANIC): .*$", text, re.MULTILINE)
         self.judge("no warning or error in the server's log", not faults, f"{len(faults)} lines")
         said = (self.folder / "executor.log").read_text(errors="replace").splitlines()

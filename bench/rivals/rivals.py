@@ -12,6 +12,7 @@ import sys
 import time
 
 import executor
+import goals
 import queues
 import report
 import rival_drain
@@ -71,6 +72,26 @@ def drain_table(costs):
     return report.table(head, rows)
 
 
+# Whose figure at no work the engine shall reach at its whole work, as far as it goes.
+STRETCH = ("graphile-worker", "pg-boss")
+
+
+def goals_table(costs):
+    """Ahead of each rival in the way of its that is fastest at the same work."""
+    rate = report.median(costs[ENGINE, ""], lambda c: c.rate)
+    found = []
+    for name in dict.fromkeys(variant.name for variant in DRAINS):
+        theirs = {variant.work: report.median(costs[name, variant.work], lambda c: c.rate)
+                  for variant in DRAINS if variant.name == name}
+        bare = theirs.pop("")
+        best = max(theirs, key=theirs.get)
+        found.append(goals.Goal("2", f"ahead of {name} ({best}) at the same work",
+                                f"{report.number(rate / theirs[best])} times as fast", rate > theirs[best]))
+        if name in STRETCH:
+            found.append(goals.at_least("2, stretch", f"to bare {name}", rate / bare, 0.8))
+    return goals.table(sorted(found, key=lambda goal: goal.of))
+
+
 def latency_table(results):
     def figures(rounds):
         return [statistics.median(rival_latency.percentile(getattr(one, since), share) for one in rounds)
@@ -84,7 +105,6 @@ def latency_table(results):
     head = ["queue", "p50 ms", "p99 ms", "p50 from the call", "p99 from the call",
             f"{ENGINE} to it, p50 from the call", "p99"]
     return report.table(head, rows)
-
 
 
 def main():
@@ -108,10 +128,12 @@ def main():
         "graphile_local_queue": str(queues.GRAPHILE["local_queue"]),
         "pgboss_batch": f"{queues.PGBOSS['batch']:,}", "pgboss_workers": str(queues.PGBOSS["workers"]),
         "bullmq_concurrency": str(queues.BULLMQ["concurrency"]),
+        "goals": "Those of the drain, which was not run.",
         "drain": "Not measured in this run.", "latency": "Not measured in this run."}
     if "drain" in chosen.parts:
         bench = rival_drain.Bench(cluster, scripts, chosen.executor, size["jobs"])
-        parts["drain"] = drain_table(bench.run(first_due, chosen.runs, progress))
+        costs = bench.run(first_due, chosen.runs, progress)
+        parts |= {"drain": drain_table(costs), "goals": goals_table(costs)}
     if "latency" in chosen.parts:
         bench = rival_latency.Bench(cluster, scripts, chosen.executor, size["seconds"])
         parts["latency"] = latency_table(bench.run(chosen.runs, progress))
