@@ -59,8 +59,8 @@ class Run:
         return report.worker_table(results), goals.memory(results), {}
 
     def drain(self):
-        costs = drain.run(self.cluster, self.first_due, self.size["jobs"], self.size["single"], self.chosen.runs,
-                          self.progress)
+        costs = drain.run(self.cluster, self.first_due, self.size["jobs"], self.size["single"],
+                          drain.CLIENTS[self.chosen.size], self.chosen.runs, self.progress)
         return report.drain_table(costs), goals.drain(costs), plots.drain(costs)
 
     def growth(self):

@@ -4,7 +4,7 @@ from cluster import Cost, require, require_equal
 from tick import load
 
 BATCHES = (1, 10, 100, 1000)
-CLIENTS = (1, 2)
+CLIENTS = {"full": (1, 2), "quick": (2,)}
 WAYS = ("engine", "bare")
 
 
@@ -39,11 +39,11 @@ def one_round(cluster, way, batch, clients, count, as_of):
 
 def jobs_of(batch, jobs, most):
     """How many are drained: less at small batches, always a multiple of a batch for each client."""
-    unit = batch * max(CLIENTS)
+    unit = batch * 2  # clients at most
     return min(jobs, most * max(1, batch // 2)) // unit * unit
 
 
-def run(cluster, first_due, jobs, single, runs, progress):
+def run(cluster, first_due, jobs, single, clients_each, runs, progress):
     """{(way, batch, clients): [costs]}; of `jobs`, `single` are drained singly, four fifths in batches."""
     progress(f"drain: loading {jobs:,} jobs twice")
     prepare(cluster, first_due, jobs)
@@ -51,7 +51,7 @@ def run(cluster, first_due, jobs, single, runs, progress):
     costs = {}
     for number in range(runs):
         for batch in BATCHES:
-            for clients in CLIENTS:
+            for clients in clients_each:
                 progress(f"drain: batch {batch}, clients {clients}, round {number + 1} of {runs}")
                 for way in WAYS:
                     count = jobs_of(batch, jobs * 4 // 5, single)

@@ -5,7 +5,6 @@ import pathlib
 import statistics
 import subprocess
 
-import drain as drains
 import report
 
 FOLDER = "benchmarks"
@@ -65,9 +64,11 @@ def tick(results):
 
 
 def drain(costs):
-    series = {f"{label}, {clients} client{'s' if clients > 1 else ''}":
-              [(batch, report.median(costs[way, batch, clients], lambda c: c.rate)) for batch in drains.BATCHES]
-              for way, label in (("engine", "sync_engine"), ("bare", "bare queue table")) for clients in drains.CLIENTS}
+    series = {}
+    for (way, batch, clients), found in costs.items():
+        label = "sync_engine" if way == "engine" else "bare queue table"
+        series.setdefault(f"{label}, {clients} client{'s' if clients > 1 else ''}", []).append(
+            (batch, report.median(found, lambda c: c.rate)))
     return {"drain": Plot("Claiming and completing", "jobs a batch", "jobs/s", series, "xy")}
 
 

@@ -7,7 +7,6 @@ import statistics
 import string
 
 import big_page
-import drain
 import executor
 import latency
 import signals
@@ -134,12 +133,11 @@ def worker_table(results):
 
 def drain_table(costs):
     rows = []
-    for batch in drain.BATCHES:
-        for clients in drain.CLIENTS:
-            engine = costs["engine", batch, clients]
-            bare = costs["bare", batch, clients]
-            rows.append([f"{batch:,}", str(clients), f"{engine[0].count:,}", *beside(engine, bare),
-                         wal_each(engine), wal_each(bare), commits_each(engine), commits_each(bare)])
+    for batch, clients in sorted({key[1:] for key in costs}):
+        engine = costs["engine", batch, clients]
+        bare = costs["bare", batch, clients]
+        rows.append([f"{batch:,}", str(clients), f"{engine[0].count:,}", *beside(engine, bare),
+                     wal_each(engine), wal_each(bare), commits_each(engine), commits_each(bare)])
     head = ["batch", "clients", "jobs", "jobs/s", "baseline jobs/s", "ratio", "WAL bytes/job",
             "baseline WAL bytes/job", "commits/job", "baseline commits/job"]
     return {"drain": table(head, rows)}
