@@ -54,13 +54,15 @@ def tick(results):
 
 
 def memory(results):
-    """Shared buffers count as resident once touched, so that ticks with work are judged by what is the worker's own."""
+    """Shared memory (buffers, those of WAL too) counts as resident once touched, so that ticks with work are judged by
+    what is the worker's own."""
     ticks = f"from tick {worker.FIRST_LOOK} to tick {results.ticks:,}"
     found = []
     for what, of in zip(worker.SITUATIONS, ("resident", "own")):
-        first, last = (getattr(look, of) for look in results.seen[what])
-        found.append(at_most("1", f"growth of the worker's {of} memory {ticks}, {what}", (last - first) / 2**20, 2,
-                             " MB"))
+        first, last = results.seen[what]
+        grown = {kind: (getattr(last, kind) - getattr(first, kind)) / 2**20 for kind in ("resident", "own")}
+        own = f", {max(grown['own'], 0):.2f} of its own" if of == "resident" else ""
+        found.append(at_most("1", f"growth of the worker's {of} memory {ticks}, {what}", grown[of], 2, " MB", own))
     return found
 
 
