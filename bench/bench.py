@@ -25,9 +25,9 @@ from cluster import Cluster
 # such turns, and seconds of idling.
 SIZES = {
     "full": {"due": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000,
-             "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 12_000, "pairs": 4, "idle": 60},
+             "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 24_000, "pairs": 4, "idle": 60},
     "quick": {"due": 10_000, "ticks": 1_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500,
-              "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 2_000, "pairs": 3, "idle": 8},
+              "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 6_000, "pairs": 2, "idle": 8},
 }
 
 
