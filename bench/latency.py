@@ -176,7 +176,7 @@ class Bench:
 
     def triggering(self, db, wake_up, count):
         """Triggers/s of clients that trigger as fast as they can, beside an executor with or without wake-ups. One
-        without looks for work so often that it does its share during the turn: otherwise they would race an idle one."""
+        without looks for work so often that it does its share during the turn: otherwise they raced an idle one."""
         with self.executor("--wake-up", wake_up, "--poll-seconds", "1"):
             seconds = self.cluster.pgbench("trigger.sql", CLIENTS, count // CLIENTS)
             wait_until(lambda: self.live(db) == 0, "the last job to end")
