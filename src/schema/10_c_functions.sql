@@ -114,3 +114,30 @@ CREATE FUNCTION sync._new_signals(signals jsonb, tenant_id text, connection_id b
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'sync_engine_new_signals';
 COMMENT ON FUNCTION sync._new_signals(jsonb, text, bigint, oid[]) IS
     'Internal: the signals of an array with which nothing is wrong whose keys are not in these indexes, each key once; what is missing is null';
+
+CREATE FUNCTION sync._take_jobs(candidates tid[], incarnation text, as_of timestamptz,
+                                OUT job_id bigint, OUT claim_token uuid, OUT tenant_id text, OUT connection_id bigint, OUT provider_slug text,
+                                OUT job_type text, OUT priority int, OUT attempts int, OUT cursor jsonb, OUT input jsonb, OUT connector text,
+                                OUT config jsonb)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_take_jobs';
+COMMENT ON FUNCTION sync._take_jobs(tid[], text, timestamptz) IS
+    'Internal: claims those of the queued jobs, given by their place, that are still to be had';
+
+CREATE FUNCTION sync._end_jobs(job_tids tid[], connection_tids tid[], received int[], inserted int[], next_cursors jsonb[], has_more boolean[],
+                               all_stats jsonb[], errors jsonb[], as_of timestamptz,
+                               OUT ord int, OUT id bigint, OUT tenant_id text, OUT provider_slug text, OUT connection_id bigint,
+                               OUT job_type text, OUT priority int, OUT attempts int, OUT scheduled_at timestamptz, OUT input jsonb,
+                               OUT run_id bigint, OUT page int, OUT stalled_pages int, OUT rerun_priority int, OUT claimed_by text,
+                               OUT claimed_at timestamptz, OUT claim_token uuid, OUT all_received int, OUT all_inserted int,
+                               OUT next_cursor jsonb, OUT more boolean, OUT stats jsonb, OUT error jsonb, OUT goes_on boolean, OUT active boolean)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_end_jobs';
+COMMENT ON FUNCTION sync._end_jobs(tid[], tid[], int[], int[], jsonb[], boolean[], jsonb[], jsonb[], timestamptz) IS
+    'Internal: moves running jobs that the caller has locked, with their connections, to the finished ones; those with an error failed for good. Sets cursors and next runs, frees the connections and returns what history and follow-ups are written from';
+
+CREATE FUNCTION sync._lock_results(job_ids bigint[], claim_tokens uuid[],
+                                   OUT positions int[], OUT ids bigint[], OUT tokens uuid[], OUT job_tids tid[], OUT connection_tids tid[])
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_lock_results';
+COMMENT ON FUNCTION sync._lock_results(bigint[], uuid[]) IS
+    'Internal: locks the connections and jobs that are running under these tokens; each job once, by its first position, with the places of both rows';

@@ -142,75 +142,34 @@ BEGIN
     PERFORM sync._begin_claim(as_of);
     LOOP
         -- Candidates in claim order, unlocked: locking each lane's first rows would hide them from other claimers.
-        SELECT array_agg(c.tid ORDER BY c.priority DESC, c.due, c.id), count(*),
-               (array_agg(c.priority ORDER BY c.priority, c.due DESC, c.id DESC))[1],
-               (array_agg(c.due ORDER BY c.priority, c.due DESC, c.id DESC))[1],
-               (array_agg(c.id ORDER BY c.priority, c.due DESC, c.id DESC))[1]
+        -- The subquery's order is the order in which they are gathered: the last one is where the next round goes on.
+        SELECT g.tids, g.n, g.priorities[g.n], g.dues[g.n], g.ids[g.n]
         INTO candidates, n, after_priority, after_due, after_id
-        FROM (
-            SELECT x.id, x.tid, l.priority, x.due
-            FROM (SELECT k.slug, k.priority, k.lane,
-                         CASE WHEN again.goes_on THEN after_due ELSE k.from_due END AS from_due,
-                         CASE WHEN again.goes_on THEN after_id ELSE k.from_id END AS from_id
-                  FROM sync._lanes k
-                  CROSS JOIN LATERAL (SELECT k.priority = after_priority AND (after_due, after_id) > (k.from_due, k.from_id) AS goes_on) again
-                  WHERE after_priority IS NULL OR k.priority <= after_priority) l
-            LEFT JOIN LATERAL (
-                SELECT j.id, j.ctid AS tid, GREATEST(j.scheduled_at, j.retry_after) AS due
-                FROM ONLY sync.sync_jobs j
-                WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
-                  AND GREATEST(j.scheduled_at, j.retry_after) <= $3
-                  AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
-                ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
-                LIMIT wanted) x ON true
-            WHERE sync._claim_saw(l.lane, x.due, x.id)
-            ORDER BY l.priority DESC, x.due, x.id
-            LIMIT wanted) c;
+        FROM (SELECT array_agg(c.tid) AS tids, count(*)::int AS n, array_agg(c.priority) AS priorities, array_agg(c.due) AS dues,
+                     array_agg(c.id) AS ids
+              FROM (
+                    SELECT x.id, x.tid, l.priority, x.due
+                    FROM (SELECT k.slug, k.priority, k.lane,
+                                 CASE WHEN again.goes_on THEN after_due ELSE k.from_due END AS from_due,
+                                 CASE WHEN again.goes_on THEN after_id ELSE k.from_id END AS from_id
+                          FROM sync._lanes k
+                          CROSS JOIN LATERAL (SELECT k.priority = after_priority AND (after_due, after_id) > (k.from_due, k.from_id) AS goes_on) again
+                          WHERE after_priority IS NULL OR k.priority <= after_priority) l
+                    LEFT JOIN LATERAL (
+                        SELECT j.id, j.ctid AS tid, GREATEST(j.scheduled_at, j.retry_after) AS due
+                        FROM ONLY sync.sync_jobs j
+                        WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+                          AND GREATEST(j.scheduled_at, j.retry_after) <= $3
+                          AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
+                        ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
+                        LIMIT wanted) x ON true
+                    WHERE sync._claim_saw(l.lane, x.due, x.id)
+                    ORDER BY l.priority DESC, x.due, x.id
+                    LIMIT wanted) c) g;
         EXIT WHEN n = 0;
 
         RETURN QUERY
-        WITH locked AS MATERIALIZED (
-            -- Both rows are rechecked after locking, so the state seen is newer than the snapshot. Rows are found by their
-            -- place: one that has moved since was changed by somebody, and is passed by like one that is locked.
-            SELECT w.ordinality, j.ctid AS job_tid, s.ctid AS state_tid, j.id, j.connection_id,
-                   GREATEST(j.scheduled_at, j.retry_after) AS due,
-                   NULLIF(c.metadata -> 'sync' -> 'cursor', 'null') AS stored_cursor, p.connector,
-                   sync._merge_config(p.config, c.config, p.allowed_hosts) AS config
-            FROM unnest(candidates) WITH ORDINALITY w (tid, ordinality)
-            JOIN ONLY sync.sync_jobs j ON j.ctid = w.tid
-            JOIN sync.connection_state s ON s.connection_id = j.connection_id
-            JOIN sync.connections c ON c.id = j.connection_id
-            JOIN sync.providers p ON p.slug = j.provider_slug
-            WHERE j.status = 'queued' AND GREATEST(j.scheduled_at, j.retry_after) <= $3 AND s.running_job_id IS NULL
-              AND c.status = 'active' AND p.status = 'active'
-            FOR NO KEY UPDATE OF j, s SKIP LOCKED
-        ), leased AS (
-            UPDATE sync.connection_state s SET running_job_id = o.id
-            FROM (SELECT DISTINCT ON (k.connection_id) k.* FROM locked k ORDER BY k.connection_id, k.ordinality) o
-            WHERE s.ctid = o.state_tid AND s.running_job_id IS NULL
-            RETURNING o.*
-        ), taken AS (
-            UPDATE ONLY sync.sync_jobs j
-            SET status = 'running', claimed_by = incarnation, claimed_at = $3, started_at = COALESCE(j.started_at, $3),
-                claim_token = sync._new_token(), retry_after = NULL
-            FROM leased l
-            WHERE j.ctid = l.job_tid AND j.status = 'queued'
-            RETURNING l.ordinality, l.due, l.stored_cursor, l.connector, l.config, j.id, j.claim_token, j.tenant_id, j.connection_id,
-                      j.provider_slug, j.job_type, j.priority, j.attempts, NULLIF(j.cursor, 'null') AS cursor, j.input
-        ), told AS (
-            SELECT count(sync._metric_observe('sync_queue_lag_seconds', '', date_part('epoch', $3 - t.due))) AS n FROM taken t
-        ), counted AS (
-            SELECT count(sync._metric_add('sync_jobs_claimed_total', g.provider_slug, '', g.n)) AS n
-            FROM (SELECT t.provider_slug, count(*) AS n FROM taken t GROUP BY 1) g
-        )
-        SELECT t.id, t.claim_token, t.tenant_id, t.connection_id, t.provider_slug, t.job_type, t.priority, t.attempts,
-               CASE WHEN t.job_type = 'incremental' THEN COALESCE(t.cursor, t.stored_cursor) ELSE t.cursor END,
-               t.input, t.connector, t.config
-        FROM taken t
-        CROSS JOIN told
-        CROSS JOIN counted
-        WHERE told.n >= 0 AND counted.n >= 0
-        ORDER BY t.ordinality;
+        SELECT t.* FROM sync._take_jobs(candidates, incarnation, $3) t;
         DECLARE
             got int;
         BEGIN

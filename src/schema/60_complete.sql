@@ -1,34 +1,5 @@
 -- Completing jobs. Whoever waits locks connections first, then jobs, both in id order.
 
-CREATE FUNCTION sync._lock_results(job_ids bigint[], claim_tokens uuid[],
-    OUT positions int[], OUT ids bigint[], OUT tokens uuid[], OUT job_tids tid[], OUT connection_tids tid[])
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off
-AS $$
-BEGIN
-    -- Each row is read anew once its lock is there. A job is locked by those only who hold its connection, so that taking
-    -- the two together, row by row, cannot meet somebody who has them the other way round.
-    SELECT array_agg(x.ord ORDER BY x.ord), array_agg(x.id ORDER BY x.ord), array_agg(x.token ORDER BY x.ord),
-           array_agg(x.job_tid ORDER BY x.ord), array_agg(x.connection_tid ORDER BY x.ord)
-    INTO positions, ids, tokens, job_tids, connection_tids
-    FROM (
-        SELECT DISTINCT ON (l.id) l.*
-        FROM (
-            -- COALESCE keeps the planner from reading all running jobs by their index instead of these few by id.
-            SELECT u.ord::int, j.id, u.token, j.ctid AS job_tid, c.ctid AS connection_tid
-            FROM unnest(job_ids, claim_tokens) WITH ORDINALITY u (id, token, ord)
-            JOIN ONLY sync.sync_jobs j ON j.id = u.id
-            JOIN sync.connections c ON c.id = j.connection_id
-            WHERE COALESCE(j.status, '') = 'running' AND j.claim_token = u.token
-            ORDER BY c.id, j.id FOR NO KEY UPDATE OF c FOR UPDATE OF j) l
-        ORDER BY l.id, l.ord) x;
-END
-$$;
-COMMENT ON FUNCTION sync._lock_results(bigint[], uuid[]) IS
-    'Internal: locks the connections and jobs that are running under these tokens; each job once, by its first position, with the places of both rows';
-
 CREATE FUNCTION sync._lock_running(job_ids bigint[], claim_tokens uuid[]) RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -123,67 +94,59 @@ AS $$
 #variable_conflict use_column
 DECLARE
     max_pages int := sync._setting('max_pages_per_run');
-    landed_ids bigint[];
     landed_received int[];
     landed_inserted int[];
+    faults text[];
+    stalled boolean[];
+    errors jsonb[];
+    connection_ids bigint[];
 BEGIN
     PERFORM sync._ensure_history(as_of);
+    IF cardinality($1) <= 16 THEN
+        connection_ids := ARRAY(SELECT c.id FROM unnest($3) u (tid) JOIN sync.connections c ON c.ctid = u.tid);
+    END IF;
     IF EXISTS (SELECT 1 FROM unnest($4) s (page) WHERE jsonb_array_length(s.page) > 0) THEN
-        SELECT array_agg(l.job_id), array_agg(l.received), array_agg(l.inserted)
-        INTO landed_ids, landed_received, landed_inserted
-        FROM sync._land_signals(
+        SELECT array_agg(l.received ORDER BY u.ord), array_agg(l.inserted ORDER BY u.ord)
+        INTO landed_received, landed_inserted
+        FROM unnest($1) WITH ORDINALITY u (id, ord)
+        LEFT JOIN sync._land_signals(
             (SELECT array_agg(u.id) FROM unnest($1, $4) u (id, signals) WHERE jsonb_array_length(u.signals) > 0),
-            (SELECT array_agg(u.signals) FROM unnest($1, $4) u (id, signals) WHERE jsonb_array_length(u.signals) > 0), $8) l;
+            (SELECT array_agg(u.signals) FROM unnest($1, $4) u (id, signals) WHERE jsonb_array_length(u.signals) > 0), $8) l ON l.job_id = u.id;
     END IF;
 
-    RETURN QUERY
-    WITH ended AS (
-        -- All that follows reads from here, so that the end comes first: a follow-up job takes its predecessor's place.
-        DELETE FROM ONLY sync.sync_jobs j
-        USING unnest($2, $3, $5, $6, $7) u (job_tid, connection_tid, next_cursor, more, stats)
-        WHERE j.ctid = u.job_tid
-        RETURNING j.*, u.connection_tid, u.next_cursor, u.more, COALESCE(u.stats, '{}') AS stats
-    ), result AS (
-        SELECT j.*, c.status = 'active' AS active,
-               sync._base_seconds(c.metadata) AS base_seconds,
-               COALESCE(l.received, 0) + j.signals_inserted + j.signals_duplicate AS all_received,
-               COALESCE(l.inserted, 0) + j.signals_inserted AS all_inserted,
-               j.more AND COALESCE(l.inserted, 0) + j.signals_inserted = 0
-                   AND j.next_cursor = CASE WHEN j.job_type = 'incremental'
-                                            THEN COALESCE(NULLIF(j.cursor, 'null'), NULLIF(c.metadata #> '{sync,cursor}', 'null'))
-                                            ELSE NULLIF(j.cursor, 'null') END AS stalled
-        FROM ended j
-        JOIN sync.connections c ON c.ctid = j.connection_tid
-        LEFT JOIN unnest(landed_ids, landed_received, landed_inserted) l (id, received, inserted) ON l.id = j.id
-    ), judged AS MATERIALIZED (
-        SELECT r.*, f.fault, f.fault IS NULL AND r.more AS goes_on,
-               CASE WHEN f.fault IS NULL THEN 'succeeded' ELSE 'failed' END AS new_status
-        FROM result r
+    IF true = ANY ($6) THEN
+        -- Nothing but a page that says it is not the last can be at fault here.
+        SELECT array_agg(f.fault ORDER BY r.ord), array_agg(r.stalled ORDER BY r.ord),
+               array_agg(CASE WHEN f.fault IS NOT NULL THEN jsonb_build_object('message', f.fault) END ORDER BY r.ord)
+        INTO faults, stalled, errors
+        FROM (SELECT u.ord, u.more, j.page, j.stalled_pages,
+                     u.more AND COALESCE(u.inserted, 0) + j.signals_inserted = 0
+                         AND u.next_cursor = CASE WHEN j.job_type = 'incremental'
+                                                  THEN COALESCE(NULLIF(j.cursor, 'null'), NULLIF(c.metadata #> '{sync,cursor}', 'null'))
+                                                  ELSE NULLIF(j.cursor, 'null') END AS stalled
+              FROM unnest($2, $3, $5, $6, landed_inserted) WITH ORDINALITY u (job_tid, connection_tid, next_cursor, more, inserted, ord)
+              JOIN ONLY sync.sync_jobs j ON j.ctid = u.job_tid
+              JOIN sync.connections c ON c.ctid = u.connection_tid) r
         CROSS JOIN LATERAL (
             SELECT CASE
                        WHEN r.more AND r.page >= max_pages THEN format('more than %s pages in one run', max_pages)
                        WHEN r.stalled AND r.stalled_pages >= 1 THEN 'two pages in a row returned their own cursor and no new signal'
-                   END AS fault) f
-    ), kept AS (
-        INSERT INTO sync._finished_jobs (id, tenant_id, provider_slug, connection_id, job_type, status, priority, attempts,
-            rate_limited_attempts, scheduled_at, retry_after, started_at, finished_at, cursor, input, error, error_kind, run_id, page,
-            stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at)
-        SELECT d.id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.new_status, d.priority, d.attempts,
-            d.rate_limited_attempts, d.scheduled_at, d.retry_after, d.started_at, $8, d.cursor, d.input,
-            CASE WHEN d.fault IS NULL THEN d.error ELSE jsonb_build_object('message', d.fault) END,
-            CASE WHEN d.fault IS NULL THEN d.error_kind ELSE 'permanent' END, d.run_id, d.page,
-            d.stalled_pages, d.all_inserted, d.all_received - d.all_inserted, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.created_at
-        FROM judged d
+                   END AS fault) f;
+    END IF;
+
+    RETURN QUERY
+    WITH ended AS MATERIALIZED (
+        SELECT e.*, CASE WHEN e.error IS NULL THEN 'succeeded' ELSE 'failed' END AS new_status
+        FROM sync._end_jobs($2, $3, landed_received, landed_inserted, $5, $6, $7, errors, $8) e
     ), recorded AS (
         INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
             next_cursor, has_more, error, stats, claimed_by, claim_token)
         SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.attempts + 1, d.page, d.new_status, d.new_status,
-            CASE WHEN d.fault IS NOT NULL THEN 'permanent' END, d.scheduled_at, d.claimed_at, $8,
+            CASE WHEN d.error IS NOT NULL THEN 'permanent' END, d.scheduled_at, d.claimed_at, $8,
             GREATEST(date_part('epoch', $8 - d.claimed_at), 0) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
-            d.next_cursor, d.more, CASE WHEN d.fault IS NOT NULL THEN jsonb_build_object('message', d.fault) END,
-            d.stats, d.claimed_by, d.claim_token
-        FROM judged d
+            d.next_cursor, d.more, d.error, COALESCE(d.stats, '{}'), d.claimed_by, d.claim_token
+        FROM ended d
     ), followed AS (
         -- The next page, and one more run where a trigger arrived meanwhile.
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id,
@@ -196,45 +159,18 @@ BEGIN
                CASE WHEN n.goes_on AND n.stalled THEN n.stalled_pages + 1 ELSE 0 END,
                CASE WHEN n.goes_on THEN n.rerun_priority END, $8
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.priority,
-                     d.rerun_priority, d.goes_on, d.next_cursor, d.input, d.run_id, d.page, d.stalled, d.stalled_pages
-              FROM judged d
+                     d.rerun_priority, d.goes_on, d.next_cursor, d.input, d.run_id, d.page, stalled[d.ord] AS stalled, d.stalled_pages
+              FROM ended d
               WHERE d.active AND (d.goes_on OR d.rerun_priority IS NOT NULL)) n
-        RETURNING connection_id, job_type
-    ), moved AS (
-        UPDATE sync.connections c
-        SET last_incremental_finished_at = CASE WHEN d.ends_run THEN $8 ELSE c.last_incremental_finished_at END,
-            metadata = sync._metadata_run(c.metadata, CASE WHEN d.ends_run THEN $8 + make_interval(secs => d.base_seconds) END, NULL,
-                                          CASE WHEN d.keeps_cursor THEN d.next_cursor END)
-        FROM (SELECT x.connection_tid, x.next_cursor, x.base_seconds,
-                     x.job_type = 'incremental' AND NOT x.goes_on AS ends_run,
-                     x.next_cursor IS NOT NULL AND (x.job_type = 'incremental' OR NOT x.more) AS keeps_cursor
-              FROM judged x) d
-        WHERE c.ctid = d.connection_tid AND (d.ends_run OR d.keeps_cursor)
-    ), freed AS (
-        UPDATE sync.connection_state s
-        SET running_job_id = NULL,
-            due_at = CASE WHEN d.job_type = 'incremental' AND NOT d.goes_on AND d.active AND d.rerun_priority IS NULL
-                          THEN $8 + make_interval(secs => d.base_seconds)
-                          WHEN d.job_type = 'incremental' THEN NULL
-                          ELSE s.due_at END
-        FROM judged d
-        WHERE s.connection_id = d.connection_id
-    ), counted AS (
-        SELECT count(sync._metric_add(CASE WHEN g.new_status = 'failed' THEN 'sync_jobs_failed_total' ELSE 'sync_jobs_succeeded_total' END,
-                         g.provider_slug, CASE WHEN g.new_status = 'failed' THEN 'permanent' ELSE '' END, g.n)) AS n,
-               count(sync._metric_add('sync_signals_total', g.provider_slug, '', g.inserted)) AS n2,
-               count(sync._metric_add('sync_signals_duplicate_total', g.provider_slug, '', g.duplicate)) AS n3
-        FROM (SELECT d.provider_slug, d.new_status, count(*) AS n, sum(d.all_inserted) AS inserted, sum(d.all_received - d.all_inserted) AS duplicate
-              FROM judged d GROUP BY 1, 2) g
-    ), told AS (
-        SELECT count(sync._metric_observe('sync_run_duration_seconds', '', GREATEST(date_part('epoch', $8 - d.claimed_at), 0))) AS n FROM judged d
+        RETURNING connection_id
     )
-    SELECT d.id, d.new_status, d.fault
-    FROM judged d
-    CROSS JOIN counted
-    CROSS JOIN told
-    WHERE counted.n >= 0 AND counted.n2 >= 0 AND counted.n3 >= 0 AND told.n >= 0;
-    PERFORM sync._wake_executors();
+    SELECT d.id, d.new_status, faults[d.ord] FROM ended d;
+    -- Whoever queues a job of a connection that is being freed waits for its state, and wakes them later than this. Many at once
+    -- keep executors busy anyway.
+    IF connection_ids IS NULL
+       OR EXISTS (SELECT 1 FROM unnest(connection_ids) u (id) JOIN ONLY sync.sync_jobs j ON j.connection_id = u.id AND j.status = 'queued') THEN
+        PERFORM sync._wake_executors();
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION sync._complete(bigint[], tid[], tid[], jsonb[], jsonb[], boolean[], jsonb[], timestamptz) IS

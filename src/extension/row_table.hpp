@@ -1,0 +1,89 @@
+// A table whose rows a function reads and writes by their place: what a plan of UPDATE, DELETE and INSERT
+// would do, less what the planner and the executor take for it. Constraints and indexes are kept; an
+// application's own triggers, rules and generated columns are too: a table that has any is written by
+// statements. Everything is palloc'd in the table's own executor state; an error leaves it to the end of the
+// transaction.
+#pragma once
+
+#include "extension/compat.hpp"
+
+extern "C" {
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "nodes/execnodes.h"
+#include "utils/rel.h"
+}
+
+namespace sync_engine {
+
+struct RowTable {
+    EState* estate;
+    ResultRelInfo* info;
+    Relation relation;
+    Snapshot snapshot;
+    TupleTableSlot* row;      // what was read last
+    TupleTableSlot* changed;  // what is written next
+    bool by_statement;
+    // Of find_row.
+    Relation key_index;
+    IndexScanDesc key_scan;
+    // Rows on their way in, `buffered` of `slots`.
+    TupleTableSlot** slots;
+    int buffered;
+    int created;
+};
+
+// A table of the engine's schema, until close_table. `changes`: the columns that change_row will write, which
+// decides what indexes expect.
+RowTable* open_table(const char* name, LOCKMODE mode, const char* const* changes = nullptr,
+                     int change_count = 0);
+
+// The table that a view of the engine's schema, which selects from nothing else, stands for. Takes the locks
+// that writing through the view would.
+RowTable* open_table_of_view(const char* name, LOCKMODE mode);
+
+// Writes what is buffered and closes it; locks stay until the transaction ends.
+void close_table(RowTable* table);
+
+// The number of a column, which must be there.
+AttrNumber column_of(const RowTable* table, const char* name);
+
+// Memory until the next row is written.
+MemoryContext row_memory(RowTable* table);
+
+// The row at that place, if the snapshot sees it, into table->row.
+bool fetch_row(RowTable* table, ItemPointer place);
+
+// The row whose primary key, of one column, is that, if the snapshot sees it, into table->row.
+bool find_row(RowTable* table, RegProcedure equal, Datum key);
+
+inline Datum get_column(const RowTable* table, AttrNumber column, bool* null) {
+    return slot_getattr(table->row, column, null);
+}
+
+// Locks the row that table->row holds, as an UPDATE of no key would, or for deletion, and reads it again: its
+// newest version if `follow`. False if it is gone, has moved, or, without `wait`, somebody else has it
+// locked.
+bool lock_row(RowTable* table, bool wait, bool follow);
+
+// Makes table->changed a copy of table->row.
+void begin_change(RowTable* table);
+
+inline void set_column(RowTable* table, AttrNumber column, Datum value, bool null = false) {
+    table->changed->tts_values[column - 1] = value;
+    table->changed->tts_isnull[column - 1] = null;
+}
+
+// Replaces table->row by table->changed. False if another transaction has changed or deleted it, or, without
+// `wait`, has locked it: then nothing was written.
+bool change_row(RowTable* table, bool wait);
+
+// Deletes table->row, which is locked.
+void delete_row(RowTable* table);
+
+// A row to be filled in (tts_values, tts_isnull) and then given to add_row; it reaches the table at the
+// latest with close_table.
+TupleTableSlot* new_row(RowTable* table);
+void add_row(RowTable* table, TupleTableSlot* slot);
+
+}  // namespace sync_engine
