@@ -263,7 +263,7 @@ void move_connection(const End& end, const Job& job) {
         set_column(end.connections, end.last_finished, TimestampTzGetDatum(end.given.as_of));
     }
     if (!change_row(end.connections, true)) {
-        elog(ERROR, "a connection that was locked was changed by somebody else");
+        report_conflict(end.connections);
     }
 }
 
@@ -285,7 +285,7 @@ void free_connection(const End& end, const Job& job) {
     }
     // Somebody who holds no connection, as _restate, had it meanwhile.
     if (!lock_row(end.states, true, true) || !free_row(end, job)) {
-        elog(ERROR, "the state of a connection that was locked is gone");
+        report_conflict(end.states);
     }
 }
 
@@ -317,7 +317,7 @@ void put_job(const End& end, const Job& job) {
 void end_job(End* end, int at) {
     if (!fetch_row(end->jobs, place_of(end->given.jobs, at)) ||
         !fetch_row(end->connections, place_of(end->given.connections, at))) {
-        elog(ERROR, "a job or connection that was locked is gone");
+        report_conflict(end->jobs);
     }
     const Job job = read_job(*end, at);
     put_job(*end, job);

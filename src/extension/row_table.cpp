@@ -286,6 +286,13 @@ bool find_row(RowTable* table, RegProcedure equal, Datum key) {
     return found;
 }
 
+void report_conflict(const RowTable* table) {
+    ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                    errmsg("could not serialize access due to concurrent update"),
+                    errdetail("A row of table \"%s\" was changed meanwhile.",
+                              RelationGetRelationName(table->relation))));
+}
+
 bool lock_row(RowTable* table, bool wait, bool follow) {
     TM_FailureData failure;
     ItemPointerData place = table->row->tts_tid;
@@ -295,8 +302,7 @@ bool lock_row(RowTable* table, bool wait, bool follow) {
                          follow ? TUPLE_LOCK_FLAG_FIND_LAST_VERSION : 0, &failure);
     if (wait && IsolationUsesXactSnapshot() &&
         (result == TM_Updated || (result == TM_Ok && failure.traversed))) {
-        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-                        errmsg("could not serialize access due to concurrent update")));
+        report_conflict(table);
     }
     return result == TM_Ok;
 }
@@ -357,8 +363,7 @@ void delete_row(RowTable* table) {
     const TM_Result result = table_tuple_delete(table->relation, &place, GetCurrentCommandId(true),
                                                 table->snapshot, InvalidSnapshot, true, &failure, false);
     if (result != TM_Ok) {
-        elog(ERROR, "a locked row of \"%s\" was changed by somebody else",
-             RelationGetRelationName(table->relation));
+        report_conflict(table);
     }
 }
 

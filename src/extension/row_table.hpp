@@ -78,6 +78,9 @@ inline void set_column(RowTable* table, AttrNumber column, Datum value, bool nul
 // `wait`, has locked it: then nothing was written.
 bool change_row(RowTable* table, bool wait);
 
+// Raises 40001: a row that this transaction had locked, or meant to have, was changed by another.
+[[noreturn]] void report_conflict(const RowTable* table);
+
 // Deletes table->row, which is locked.
 void delete_row(RowTable* table);
 

@@ -255,7 +255,7 @@ void mark_running(const Claim& claim, Datum token) {
     set_column(claim.jobs, job.claim_token, token);
     set_column(claim.jobs, job.retry_after, 0, true);
     if (!change_row(claim.jobs, true)) {
-        elog(ERROR, "a job that was locked was changed by somebody else");
+        report_conflict(claim.jobs);
     }
 }
 

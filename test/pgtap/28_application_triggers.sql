@@ -1,0 +1,88 @@
+-- Claims and completions write rows by their place, without a plan. What an application has put on the tables counts all the same:
+-- its triggers, generated columns and rules.
+\ir include/setup.psql
+SELECT plan(13);
+SELECT fix_jitter();
+
+CREATE TABLE public.audit (n bigint GENERATED ALWAYS AS IDENTITY, what text, who text);
+CREATE FUNCTION audit_row() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.audit (what, who)
+    VALUES (format('%s %s %s', TG_TABLE_NAME, TG_WHEN, TG_OP),
+            to_jsonb(COALESCE(NEW, OLD)) ->> CASE TG_TABLE_NAME WHEN 'sync_jobs' THEN 'status' ELSE 'external_id' END);
+    RETURN COALESCE(NEW, OLD);
+END
+$$;
+CREATE FUNCTION audit_rows() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.audit (what, who) SELECT 'changed', string_agg(c.external_id, ',') FROM changed c;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION one_run(id text) RETURNS text LANGUAGE sql AS $$
+    SELECT c.outcome
+    FROM (SELECT jsonb_agg(jsonb_build_object('job_id', k.job_id, 'claim_token', k.claim_token, 'next_cursor', jsonb_build_object('at', id))) AS results
+          FROM sync.claim_jobs('executor', 10, at('10:00')) k) r
+    CROSS JOIN LATERAL sync.complete_jobs(r.results, at('10:01')) c
+$$;
+
+-- Without any of them
+SELECT connection('plain', NULL, at('09:00'));
+SELECT job('plain', scheduled_at => at('09:00'));
+SELECT is(one_run('plain'), 'completed', 'a run without triggers');
+
+-- A row trigger on connections, on two of its columns, and one that sees all rows of a statement
+CREATE TRIGGER audit_connection AFTER UPDATE OF last_incremental_finished_at ON sync.connections FOR EACH ROW EXECUTE FUNCTION audit_row();
+CREATE TRIGGER audit_name AFTER UPDATE OF name ON sync.connections FOR EACH ROW EXECUTE FUNCTION audit_row();
+CREATE TRIGGER audit_all AFTER UPDATE ON sync.connections REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION audit_rows();
+SELECT connection('first', NULL, at('09:00'));
+SELECT job('first', scheduled_at => at('09:00'));
+SELECT is(one_run('first'), 'completed', 'a run of a connection with triggers');
+SELECT results_eq('SELECT what, who FROM public.audit ORDER BY n', $$VALUES ('connections AFTER UPDATE', 'first'), ('changed', 'first')$$,
+                  'triggers on what has changed fire, others do not');
+SELECT is((SELECT c.metadata #> '{sync,cursor}' FROM sync.connections c WHERE c.id = conn('first')), '{"at": "first"}', 'the cursor is there');
+DROP TRIGGER audit_connection ON sync.connections;
+DROP TRIGGER audit_all ON sync.connections;
+TRUNCATE public.audit;
+
+-- A generated column
+ALTER TABLE sync.connections ADD COLUMN cursor_text text GENERATED ALWAYS AS (metadata #>> '{sync,cursor,at}') STORED;
+SELECT connection('second', NULL, at('09:00'));
+SELECT job('second', scheduled_at => at('09:00'));
+SELECT is(one_run('second'), 'completed', 'a run of a connection with a generated column');
+SELECT is((SELECT c.cursor_text FROM sync.connections c WHERE c.id = conn('second')), 'second', 'the column is generated anew');
+ALTER TABLE sync.connections DROP COLUMN cursor_text;
+
+-- Triggers on jobs, before and after
+CREATE TRIGGER audit_before BEFORE UPDATE OR DELETE ON sync.sync_jobs FOR EACH ROW EXECUTE FUNCTION audit_row();
+CREATE TRIGGER audit_after AFTER UPDATE OF claimed_by ON sync.sync_jobs FOR EACH ROW EXECUTE FUNCTION audit_row();
+SELECT connection('third', NULL, at('09:00'));
+SELECT job('third', scheduled_at => at('09:00'));
+SELECT is(one_run('third'), 'completed', 'a run of a job with triggers');
+SELECT results_eq('SELECT what, who FROM public.audit ORDER BY n',
+                  $$VALUES ('sync_jobs BEFORE UPDATE', 'running'), ('sync_jobs AFTER UPDATE', 'running'), ('sync_jobs BEFORE DELETE', 'running')$$,
+                  'its triggers fire');
+SELECT results_eq($$SELECT j.status, j.finished_at, e.next_cursor FROM sync.sync_jobs j JOIN sync.sync_executions e ON e.job_id = j.id
+                    WHERE j.connection_id = conn('third')$$,
+                  $$VALUES ('succeeded', at('10:01'), '{"at": "third"}'::jsonb)$$, 'it is finished, once');
+DROP TRIGGER audit_before ON sync.sync_jobs;
+DROP TRIGGER audit_after ON sync.sync_jobs;
+
+-- What a trigger refuses is refused whole.
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = 'UA001'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON sync.connection_state FOR EACH ROW WHEN (NEW.running_job_id IS NOT NULL) EXECUTE FUNCTION refuse();
+SELECT connection('fourth', NULL, at('09:00'));
+SELECT job('fourth', scheduled_at => at('09:00'));
+SELECT throws_ok($$SELECT one_run('fourth')$$, 'UA001', 'not this one', 'a trigger can refuse a lease');
+SELECT is((job_of('fourth')).status, 'queued', 'the job is still queued');
+DROP TRIGGER refuse ON sync.connection_state;
+
+-- Constraints
+ALTER TABLE sync.sync_jobs ADD CONSTRAINT not_by_executor CHECK (claimed_by IS DISTINCT FROM 'executor') NOT VALID;
+SELECT throws_ok($$SELECT one_run('fourth')$$, '23514', NULL, 'a constraint is kept');
+ALTER TABLE sync.sync_jobs DROP CONSTRAINT not_by_executor;
+SELECT is(one_run('fourth'), 'completed', 'then it runs');
+
+SELECT * FROM finish();
+ROLLBACK;
