@@ -2,11 +2,13 @@
 // gets its cursor and next run and is free again. What the caller has locked is taken as it is.
 #include "core/time.hpp"
 #include "extension/boundary.hpp"
+#include "extension/due_hint.hpp"
 #include "extension/job_functions.hpp"
 #include "extension/records.hpp"
 #include "extension/sql_functions.hpp"
 
 extern "C" {
+#include "executor/spi.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -124,9 +126,12 @@ FinishedColumns finished_columns(const RowTable* finished, const RowTable* jobs)
     done.from = static_cast<AttrNumber*>(palloc0(sizeof(AttrNumber) * static_cast<Size>(done.count)));
     for (int i = 0; i < done.count; ++i) {
         const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(finished->relation), i);
-        if (!attribute->attisdropped) {
-            done.from[i] = column_of(jobs, NameStr(attribute->attname));
-        }
+        // What a dated table has beside is null.
+        done.from[i] =
+            attribute->attisdropped
+                ? 0
+                : static_cast<AttrNumber>(
+                      Max(SPI_fnumber(RelationGetDescr(jobs->relation), NameStr(attribute->attname)), 0));
     }
     return done;
 }
@@ -138,7 +143,7 @@ End start_end(FunctionCallInfo fcinfo) {
     end.memory = CurrentMemoryContext;
     end.given = arguments_of(fcinfo);
     end.jobs = open_table("sync_jobs", RowExclusiveLock);
-    end.finished = open_table_of_view("_finished_jobs", RowExclusiveLock);
+    end.finished = open_table_behind_view("_finished_jobs", RowExclusiveLock);
     end.connections = open_table("connections", RowExclusiveLock, kMoved, lengthof(kMoved));
     end.states = open_table("connection_state", RowExclusiveLock, kFreed, lengthof(kFreed));
     end.job = job_columns(end.jobs);
@@ -272,8 +277,11 @@ bool free_row(const End& end, const Job& job) {
     set_column(end.states, end.running_job_id, 0, true);
     if (job.incremental) {
         // The tick looks again unless another job of the sort is to come, or nothing is.
-        set_column(end.states, end.due_at, TimestampTzGetDatum(next_run(end, job)),
-                   job.goes_on || !job.active || job.again);
+        const bool looks_again = !job.goes_on && job.active && !job.again;
+        set_column(end.states, end.due_at, TimestampTzGetDatum(next_run(end, job)), !looks_again);
+        if (looks_again) {
+            note_due(next_run(end, job));
+        }
     }
     return change_row(end.states, true);
 }
@@ -284,7 +292,7 @@ void free_connection(const End& end, const Job& job) {
         return;
     }
     // Somebody who holds no connection, as _restate, had it meanwhile.
-    if (!lock_row(end.states, true, true) || !free_row(end, job)) {
+    if (!lock_row(end.states, LockTupleNoKeyExclusive, true, true) || !free_row(end, job)) {
         report_conflict(end.states);
     }
 }
@@ -314,9 +322,15 @@ void put_job(const End& end, const Job& job) {
     tuplestore_putvalues(end.result.store, end.result.descriptor, values, nulls);
 }
 
+// The connection of the job in end->jobs: at its place, unless a trigger on what was landed has written it
+// since.
+bool find_connection(const End& end, int at) {
+    return fetch_row(end.connections, place_of(end.given.connections, at)) ||
+           find_row(end.connections, F_INT8EQ, column_value(end.jobs, end.job.connection_id));
+}
+
 void end_job(End* end, int at) {
-    if (!fetch_row(end->jobs, place_of(end->given.jobs, at)) ||
-        !fetch_row(end->connections, place_of(end->given.connections, at))) {
+    if (!fetch_row(end->jobs, place_of(end->given.jobs, at)) || !find_connection(*end, at)) {
         report_conflict(end->jobs);
     }
     const Job job = read_job(*end, at);

@@ -82,11 +82,11 @@ void lock_running(RowTable* jobs, RowTable* connections, const Columns& columns,
             continue;
         }
         if (!find_row(connections, F_INT8EQ, Int64GetDatum(job.connection)) ||
-            !lock_row(connections, true, true)) {
+            !lock_row(connections, LockTupleNoKeyExclusive, true, true)) {
             continue;
         }
         job.connection_place = connections->row->tts_tid;
-        job.locked = fetch_row(jobs, &job.place) && lock_row(jobs, true, true) &&
+        job.locked = fetch_row(jobs, &job.place) && lock_row(jobs, LockTupleExclusive, true, true) &&
                      runs_under(jobs, columns, job.token) &&
                      DatumGetInt64(column_value(jobs, columns.connection_id)) == job.connection;
         job.place = jobs->row->tts_tid;

@@ -8,8 +8,8 @@ extern "C" {
 #include "access/table.h"
 #include "access/xact.h"
 #include "executor/executor.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
-#include "lib/stringinfo.h"
 #include "catalog/namespace.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
@@ -24,22 +24,30 @@ namespace {
 
 constexpr int kBufferedRows = 128;
 
-// Triggers of ours do not fire for what the engine itself writes, and foreign keys rest on columns that it
-// never changes.
-bool needs_statements(Relation relation) {
-    if (relation->rd_rules != nullptr ||
-        (relation->rd_att->constr != nullptr && relation->rd_att->constr->has_generated_stored)) {
-        return true;
+// Triggers of ours do not fire for what the engine itself writes, or are seen to by it. Keys that others
+// refer to never change, but the rows of jobs are deleted.
+bool is_harmless(const Trigger& trigger, Relation relation, bool deletes) {
+    if (!trigger.tgisinternal) {
+        return trigger.tgenabled == TRIGGER_DISABLED ||
+               get_func_namespace(trigger.tgfoid) == RelationGetNamespace(relation);
+    }
+    const int key = RI_FKey_trigger_type(trigger.tgfoid);
+    return key == RI_TRIGGER_FK || (key == RI_TRIGGER_PK && !deletes);
+}
+
+bool is_plain(Relation relation, bool deletes) {
+    const TupleConstr* constraints = relation->rd_att->constr;
+    if (relation->rd_rules != nullptr || relation->rd_rel->relforcerowsecurity ||
+        (constraints != nullptr && constraints->has_generated_stored)) {
+        return false;
     }
     const TriggerDesc* triggers = relation->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
-        const Trigger& trigger = triggers->triggers[i];
-        if (!trigger.tgisinternal && trigger.tgenabled != TRIGGER_DISABLED &&
-            get_func_namespace(trigger.tgfoid) != RelationGetNamespace(relation)) {
-            return true;
+        if (!is_harmless(triggers->triggers[i], relation, deletes)) {
+            return false;
         }
     }
-    return false;
+    return true;
 }
 
 // An executor state that knows the one table, and which of its columns change.
@@ -88,82 +96,6 @@ void insert_into_indexes(RowTable* table, TupleTableSlot* slot, bool update,
     }
 }
 
-// Runs a statement whose parameters are the place of the row and the columns of `slot`; either may be left
-// out.
-void run_statement(RowTable* table, const char* statement, TupleTableSlot* slot) {
-    TupleDesc descriptor = RelationGetDescr(table->relation);
-    const int columns = slot == nullptr ? 0 : descriptor->natts;
-    const auto size = static_cast<Size>(columns) + 1;
-    auto* types = static_cast<Oid*>(palloc(sizeof(Oid) * size));
-    auto* values = static_cast<Datum*>(palloc(sizeof(Datum) * size));
-    auto* nulls = static_cast<char*>(palloc(size));
-    types[0] = TIDOID;
-    values[0] = PointerGetDatum(&table->row->tts_tid);
-    nulls[0] = ' ';
-    for (int i = 0; i < columns; ++i) {
-        const Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
-        types[i + 1] = attribute->attisdropped ? INT4OID : attribute->atttypid;
-        values[i + 1] = slot->tts_values[i];
-        nulls[i + 1] = slot->tts_isnull[i] || attribute->attisdropped ? 'n' : ' ';
-    }
-    SPI_connect();
-    const int code = SPI_execute_with_args(statement, columns + 1, types, values, nulls, false, 0);
-    if (code < 0) {
-        elog(ERROR, "statement \"%s\" failed: %s", statement, SPI_result_code_string(code));
-    }
-    SPI_finish();
-}
-
-const char* qualified_name(Relation relation) {
-    return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-                                      RelationGetRelationName(relation));
-}
-
-// Columns that a statement may write, each by `format` with its name and parameter.
-void append_columns(StringInfo text, Relation relation, bool names, bool parameters) {
-    TupleDesc descriptor = RelationGetDescr(relation);
-    const char* separator = "";
-    for (int i = 0; i < descriptor->natts; ++i) {
-        const Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
-        if (attribute->attisdropped || attribute->attgenerated != '\0') {
-            continue;
-        }
-        appendStringInfoString(text, separator);
-        if (names) {
-            appendStringInfoString(text, quote_identifier(NameStr(attribute->attname)));
-        }
-        if (parameters) {
-            appendStringInfo(text, "%s$%d", names ? " = " : "", i + 2);
-        }
-        separator = ", ";
-    }
-}
-
-void update_by_statement(RowTable* table) {
-    StringInfoData text;
-    initStringInfo(&text);
-    // Only what differs, so that triggers on other columns do not fire.
-    TupleDesc descriptor = RelationGetDescr(table->relation);
-    slot_getallattrs(table->row);
-    appendStringInfo(&text, "UPDATE ONLY %s SET ", qualified_name(table->relation));
-    const char* separator = "";
-    for (int i = 0; i < descriptor->natts; ++i) {
-        const Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
-        const bool same_null = table->changed->tts_isnull[i] == table->row->tts_isnull[i];
-        if (same_null &&
-            (table->changed->tts_isnull[i] || table->changed->tts_values[i] == table->row->tts_values[i])) {
-            continue;
-        }
-        appendStringInfo(&text, "%s%s = $%d", separator, quote_identifier(NameStr(attribute->attname)),
-                         i + 2);
-        separator = ", ";
-    }
-    if (separator[0] != '\0') {
-        appendStringInfoString(&text, " WHERE ctid = $1");
-        run_statement(table, text.data, table->changed);
-    }
-}
-
 void check_row(RowTable* table, TupleTableSlot* slot) {
     if (table->relation->rd_att->constr != nullptr) {
         ExecConstraints(table->info, slot, table->estate);
@@ -189,6 +121,20 @@ Oid oid_of(const char* name) {
     return get_relname_relid(name, get_namespace_oid("sync", false));
 }
 
+// The table behind a view that selects from nothing else, and locks both.
+Relation open_behind_view(const char* name, LOCKMODE mode) {
+    Relation view = table_open(oid_of(name), mode);
+    const Query* query = get_view_query(view);
+    Oid table = InvalidOid;
+    ListCell* cell = nullptr;
+    foreach (cell, query->jointree->fromlist) {
+        const auto* reference = lfirst_node(RangeTblRef, cell);
+        table = rt_fetch(reference->rtindex, query->rtable)->relid;
+    }
+    table_close(view, NoLock);
+    return table_open(table, mode);
+}
+
 RowTable* open_relation(Relation opened, LOCKMODE mode, Bitmapset* changed) {
     EState* estate = make_state(opened, mode, changed);
     MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -200,9 +146,7 @@ RowTable* open_relation(Relation opened, LOCKMODE mode, Bitmapset* changed) {
     if (mode >= RowExclusiveLock) {
         table->info = makeNode(ResultRelInfo);
         InitResultRelInfo(table->info, opened, 1, nullptr, 0);
-        CheckCmdReplicaIdentity(opened, CMD_UPDATE);
         table->changed = MakeSingleTupleTableSlot(RelationGetDescr(opened), &TTSOpsVirtual);
-        table->by_statement = needs_statements(opened);
     }
     MemoryContextSwitchTo(caller);
     return table;
@@ -210,18 +154,22 @@ RowTable* open_relation(Relation opened, LOCKMODE mode, Bitmapset* changed) {
 
 }  // namespace
 
-RowTable* open_table_of_view(const char* name, LOCKMODE mode) {
-    Relation view = table_open(oid_of(name), mode);
-    const Query* query = get_view_query(view);
-    Oid table = InvalidOid;
-    ListCell* cell = nullptr;
-    foreach (cell, query->jointree->fromlist) {
-        const auto* reference = lfirst_node(RangeTblRef, cell);
-        table = rt_fetch(reference->rtindex, query->rtable)->relid;
-    }
-    RowTable* opened = open_relation(table_open(table, mode), mode, nullptr);
-    table_close(view, NoLock);
-    return opened;
+bool is_plain_table(const char* name, bool deletes) {
+    Relation relation = table_open(oid_of(name), RowExclusiveLock);
+    const bool plain = is_plain(relation, deletes);
+    table_close(relation, NoLock);
+    return plain;
+}
+
+bool is_plain_behind_view(const char* name) {
+    Relation relation = open_behind_view(name, RowExclusiveLock);
+    const bool plain = is_plain(relation, false);
+    table_close(relation, NoLock);
+    return plain;
+}
+
+RowTable* open_table_behind_view(const char* name, LOCKMODE mode) {
+    return open_relation(open_behind_view(name, mode), mode, nullptr);
 }
 
 RowTable* open_table(const char* name, LOCKMODE mode, const char* const* changes, int change_count) {
@@ -274,7 +222,7 @@ bool find_row(RowTable* table, RegProcedure equal, Datum key) {
     // The scan keeps what it allocates on its way.
     MemoryContext caller = MemoryContextSwitchTo(table->estate->es_query_cxt);
     if (table->key_scan == nullptr) {
-        table->key_index = index_open(RelationGetPrimaryKeyIndex(table->relation), AccessShareLock);
+        table->key_index = index_open(primary_key_index(table->relation), AccessShareLock);
         table->key_scan = begin_index_scan(table->relation, table->key_index, table->snapshot, 1);
     }
     ScanKeyData scan_key;
@@ -293,13 +241,12 @@ void report_conflict(const RowTable* table) {
                               RelationGetRelationName(table->relation))));
 }
 
-bool lock_row(RowTable* table, bool wait, bool follow) {
+bool lock_row(RowTable* table, LockTupleMode mode, bool wait, bool follow) {
     TM_FailureData failure;
     ItemPointerData place = table->row->tts_tid;
-    const TM_Result result =
-        table_tuple_lock(table->relation, &place, table->snapshot, table->row, GetCurrentCommandId(true),
-                         LockTupleNoKeyExclusive, wait ? LockWaitBlock : LockWaitSkip,
-                         follow ? TUPLE_LOCK_FLAG_FIND_LAST_VERSION : 0, &failure);
+    const TM_Result result = table_tuple_lock(
+        table->relation, &place, table->snapshot, table->row, GetCurrentCommandId(true), mode,
+        wait ? LockWaitBlock : LockWaitSkip, follow ? TUPLE_LOCK_FLAG_FIND_LAST_VERSION : 0, &failure);
     if (wait && IsolationUsesXactSnapshot() &&
         (result == TM_Updated || (result == TM_Ok && failure.traversed))) {
         report_conflict(table);
@@ -317,13 +264,7 @@ void begin_change(RowTable* table) {
 }
 
 bool change_row(RowTable* table, bool wait) {
-    if (table->by_statement) {
-        if (!lock_row(table, wait, false)) {
-            return false;
-        }
-        update_by_statement(table);
-        return true;
-    }
+    CheckCmdReplicaIdentity(table->relation, CMD_UPDATE);
     check_row(table, table->changed);
     TM_FailureData failure;
     LockTupleMode lock_mode;
@@ -353,11 +294,7 @@ bool change_row(RowTable* table, bool wait) {
 }
 
 void delete_row(RowTable* table) {
-    if (table->by_statement) {
-        run_statement(table, psprintf("DELETE FROM ONLY %s WHERE ctid = $1", qualified_name(table->relation)),
-                      nullptr);
-        return;
-    }
+    CheckCmdReplicaIdentity(table->relation, CMD_DELETE);
     TM_FailureData failure;
     ItemPointerData place = table->row->tts_tid;
     const TM_Result result = table_tuple_delete(table->relation, &place, GetCurrentCommandId(true),
@@ -385,17 +322,6 @@ TupleTableSlot* new_row(RowTable* table) {
 
 void add_row(RowTable* table, TupleTableSlot* slot) {
     ExecStoreVirtualTuple(slot);
-    if (table->by_statement) {
-        StringInfoData text;
-        initStringInfo(&text);
-        appendStringInfo(&text, "INSERT INTO %s (", qualified_name(table->relation));
-        append_columns(&text, table->relation, true, false);
-        appendStringInfoString(&text, ") VALUES (");
-        append_columns(&text, table->relation, false, true);
-        appendStringInfoString(&text, ")");
-        run_statement(table, text.data, slot);
-        return;
-    }
     check_row(table, slot);
     ExecMaterializeSlot(slot);
     slot->tts_tableOid = RelationGetRelid(table->relation);

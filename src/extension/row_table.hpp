@@ -1,8 +1,8 @@
 // A table whose rows a function reads and writes by their place: what a plan of UPDATE, DELETE and INSERT
-// would do, less what the planner and the executor take for it. Constraints and indexes are kept; an
-// application's own triggers, rules and generated columns are too: a table that has any is written by
-// statements. Everything is palloc'd in the table's own executor state; an error leaves it to the end of the
-// transaction.
+// would do, less what the planner and the executor take for it. Constraints and indexes are kept. What an
+// application may have put on a table beside them (triggers, rules, generated columns, foreign keys that
+// refer to jobs) is not seen to: such a table is not plain, and has to be written by statements. Everything
+// is palloc'd in the table's own executor state; an error leaves it to the end of the transaction.
 #pragma once
 
 #include "extension/compat.hpp"
@@ -23,7 +23,6 @@ struct RowTable {
     Snapshot snapshot;
     TupleTableSlot* row;      // what was read last
     TupleTableSlot* changed;  // what is written next
-    bool by_statement;
     // Of find_row.
     Relation key_index;
     IndexScanDesc key_scan;
@@ -40,7 +39,12 @@ RowTable* open_table(const char* name, LOCKMODE mode, const char* const* changes
 
 // The table that a view of the engine's schema, which selects from nothing else, stands for. Takes the locks
 // that writing through the view would.
-RowTable* open_table_of_view(const char* name, LOCKMODE mode);
+RowTable* open_table_behind_view(const char* name, LOCKMODE mode);
+
+// Whether the table may be written so; `deletes`: its rows are deleted, too. Locks it as a writer does, so
+// that the answer holds.
+bool is_plain_table(const char* name, bool deletes);
+bool is_plain_behind_view(const char* name);
 
 // Writes what is buffered and closes it; locks stay until the transaction ends.
 void close_table(RowTable* table);
@@ -61,10 +65,10 @@ inline Datum get_column(const RowTable* table, AttrNumber column, bool* null) {
     return slot_getattr(table->row, column, null);
 }
 
-// Locks the row that table->row holds, as an UPDATE of no key would, or for deletion, and reads it again: its
-// newest version if `follow`. False if it is gone, has moved, or, without `wait`, somebody else has it
-// locked.
-bool lock_row(RowTable* table, bool wait, bool follow);
+// Locks the row that table->row holds and reads it again: its newest version if `follow`. False if it is
+// gone, has moved, or, without `wait`, somebody else has it locked. One that waits raises 40001 where the
+// transaction's snapshot is older than the row.
+bool lock_row(RowTable* table, LockTupleMode mode, bool wait, bool follow);
 
 // Makes table->changed a copy of table->row.
 void begin_change(RowTable* table);

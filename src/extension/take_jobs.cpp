@@ -10,7 +10,6 @@ extern "C" {
 #include "access/xact.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 }
 
@@ -96,11 +95,6 @@ Claim start_claim(FunctionCallInfo fcinfo) {
     claim.provider_config = column_of(claim.providers, "config");
     claim.hosts = column_of(claim.providers, "allowed_hosts");
     claim.result = begin_result_set(fcinfo);
-    // What was committed while a lock on a table was waited for counts.
-    PushActiveSnapshot(GetTransactionSnapshot());
-    for (RowTable* table : {claim.jobs, claim.states, claim.connections, claim.providers}) {
-        table->snapshot = GetActiveSnapshot();
-    }
     return claim;
 }
 
@@ -114,7 +108,6 @@ void finish_claim(const Claim& claim) {
     close_table(claim.states);
     close_table(claim.connections);
     close_table(claim.providers);
-    PopActiveSnapshot();
 }
 
 // Null where there is none.
@@ -217,8 +210,8 @@ bool take_lease(const Claim& claim, Datum job_id) {
     }
     // Its newest version may be free, and a lock of this transaction, or one that only guards the key, stands
     // in nobody's way.
-    return lock_row(claim.states, false, !IsolationUsesXactSnapshot()) && is_free(claim) &&
-           lease_row(claim, job_id, true);
+    return lock_row(claim.states, LockTupleNoKeyExclusive, false, !IsolationUsesXactSnapshot()) &&
+           is_free(claim) && lease_row(claim, job_id, true);
 }
 
 void put_job(Claim* claim, Provider* provider, Datum token) {
@@ -273,7 +266,7 @@ void take_job(Claim* claim) {
         return;
     }
     // The job before the lease, which cannot be given back; it has not moved if the lock comes about.
-    if (!lock_row(claim->jobs, false, false) ||
+    if (!lock_row(claim->jobs, LockTupleNoKeyExclusive, false, false) ||
         !take_lease(*claim, column_value(claim->jobs, claim->job.id))) {
         return;
     }
@@ -281,7 +274,9 @@ void take_job(Claim* claim) {
     put_job(claim, provider, token);
     mark_running(*claim, token);
     provider->taken += 1;
-    count_metric("sync_queue_lag_seconds", nullptr, static_cast<double>(claim->as_of - due) / USECS_PER_SEC);
+    const double lag =
+        TIMESTAMP_NOT_FINITE(due) ? 0.0 : static_cast<double>(claim->as_of - due) / USECS_PER_SEC;
+    count_metric("sync_queue_lag_seconds", nullptr, lag);
 }
 
 }  // namespace
@@ -301,4 +296,12 @@ SYNC_ENGINE_FUNCTION(take_jobs) {
     }
     finish_claim(claim);
     return 0;
+}
+
+SYNC_ENGINE_FUNCTION(rows_are_plain) {
+    // A claim must not wait for housekeeping, which turns the view to another table.
+    const bool ends_jobs = PG_GETARG_BOOL(0);
+    PG_RETURN_BOOL(is_plain_table("sync_jobs", ends_jobs) && is_plain_table("connection_state", false) &&
+                   is_plain_table("connections", false) &&
+                   (!ends_jobs || is_plain_behind_view("_finished_jobs")));
 }

@@ -141,3 +141,8 @@ CREATE FUNCTION sync._lock_results(job_ids bigint[], claim_tokens uuid[],
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_lock_results';
 COMMENT ON FUNCTION sync._lock_results(bigint[], uuid[]) IS
     'Internal: locks the connections and jobs that are running under these tokens; each job once, by its first position, with the places of both rows';
+
+CREATE FUNCTION sync._rows_are_plain(ends_jobs boolean) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_rows_are_plain';
+COMMENT ON FUNCTION sync._rows_are_plain(boolean) IS
+    'Internal: whether jobs, connections and their states may be written by place, since no trigger, rule, generated column or foreign key of an application wants to hear of it';

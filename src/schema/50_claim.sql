@@ -130,6 +130,7 @@ DECLARE
     after_priority int;
     after_due timestamptz;
     after_id bigint;
+    plain boolean;
 BEGIN
     PERFORM sync._require_time(as_of);
     IF max_jobs IS NULL OR max_jobs < 1 THEN
@@ -168,8 +169,11 @@ BEGIN
                     LIMIT wanted) c) g;
         EXIT WHEN n = 0;
 
+        plain := sync._rows_are_plain(false);
         RETURN QUERY
-        SELECT t.* FROM sync._take_jobs(candidates, incarnation, $3) t;
+        SELECT t.* FROM sync._take_jobs(candidates, incarnation, $3) t WHERE plain
+        UNION ALL
+        SELECT t.* FROM sync._take_jobs_by_statement(candidates, incarnation, $3) t WHERE NOT plain;
         DECLARE
             got int;
         BEGIN

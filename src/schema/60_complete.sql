@@ -100,6 +100,7 @@ DECLARE
     stalled boolean[];
     errors jsonb[];
     connection_ids bigint[];
+    plain boolean := sync._rows_are_plain(true);
 BEGIN
     PERFORM sync._ensure_history(as_of);
     IF cardinality($1) <= 16 THEN
@@ -137,7 +138,9 @@ BEGIN
     RETURN QUERY
     WITH ended AS MATERIALIZED (
         SELECT e.*, CASE WHEN e.error IS NULL THEN 'succeeded' ELSE 'failed' END AS new_status
-        FROM sync._end_jobs($2, $3, landed_received, landed_inserted, $5, $6, $7, errors, $8) e
+        FROM (SELECT * FROM sync._end_jobs($2, $3, landed_received, landed_inserted, $5, $6, $7, errors, $8) WHERE plain
+              UNION ALL
+              SELECT * FROM sync._end_jobs_by_statement($2, $3, landed_received, landed_inserted, $5, $6, $7, errors, $8) WHERE NOT plain) e
     ), recorded AS (
         INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
@@ -167,7 +170,7 @@ BEGIN
     SELECT d.id, d.new_status, faults[d.ord] FROM ended d;
     -- Whoever queues a job of a connection that is being freed waits for its state, and wakes them later than this. Many at once
     -- keep executors busy anyway.
-    IF connection_ids IS NULL
+    IF connection_ids IS NULL OR current_setting('transaction_isolation') <> 'read committed'
        OR EXISTS (SELECT 1 FROM unnest(connection_ids) u (id) JOIN ONLY sync.sync_jobs j ON j.connection_id = u.id AND j.status = 'queued') THEN
         PERFORM sync._wake_executors();
     END IF;

@@ -1,7 +1,7 @@
 -- Claims and completions write rows by their place, without a plan. What an application has put on the tables counts all the same:
 -- its triggers, generated columns and rules.
 \ir include/setup.psql
-SELECT plan(13);
+SELECT plan(20);
 SELECT fix_jitter();
 
 CREATE TABLE public.audit (n bigint GENERATED ALWAYS AS IDENTITY, what text, who text);
@@ -68,6 +68,47 @@ SELECT results_eq($$SELECT j.status, j.finished_at, e.next_cursor FROM sync.sync
                   $$VALUES ('succeeded', at('10:01'), '{"at": "third"}'::jsonb)$$, 'it is finished, once');
 DROP TRIGGER audit_before ON sync.sync_jobs;
 DROP TRIGGER audit_after ON sync.sync_jobs;
+
+-- Two jobs of one connection, of which one may run
+CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER look AFTER UPDATE ON sync.sync_jobs FOR EACH ROW EXECUTE FUNCTION look();
+SELECT connection('two', NULL, at('09:00'));
+SELECT job('two', scheduled_at => at('09:00')), job('two', 'full', scheduled_at => at('09:01'));
+SELECT results_eq($$SELECT k.job_type FROM sync.claim_jobs('executor', 10, at('10:00')) k$$, $$VALUES ('incremental')$$, 'one of two jobs is claimed');
+DROP TRIGGER look ON sync.sync_jobs;
+
+-- A trigger that writes what is to be written yet
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE sync.connections SET name = 'touched' WHERE id = OLD.connection_id;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER touch AFTER DELETE ON sync.sync_jobs FOR EACH ROW EXECUTE FUNCTION touch();
+SELECT is(sync.complete_job(r.id, r.claim_token, as_of => at('10:01')), true, 'a job whose end touches its connection') FROM running('two') r;
+SELECT results_eq($$SELECT c.name, c.last_incremental_finished_at FROM sync.connections c WHERE c.id = conn('two')$$,
+                  $$VALUES ('touched', at('10:01'))$$, 'both are written');
+DROP TRIGGER touch ON sync.sync_jobs;
+DELETE FROM sync.connections WHERE id = conn('two');
+
+-- A trigger that lets nothing be deleted: the job runs on, and its connection is not free.
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER keep BEFORE DELETE ON sync.sync_jobs FOR EACH ROW EXECUTE FUNCTION keep();
+SELECT connection('kept', NULL, at('09:00'));
+SELECT job('kept', scheduled_at => at('09:00'));
+SELECT is(one_run('kept'), NULL, 'a job that may not be deleted');
+SELECT is((job_of('kept')).status, 'running', 'runs on');
+SELECT is_empty($$SELECT * FROM sync.claim_jobs('executor', 10, at('10:02'))$$, 'and nothing else of its connection does');
+DROP TRIGGER keep ON sync.sync_jobs;
+DELETE FROM sync.connections WHERE id = conn('kept');
+
+-- A foreign key of an application
+CREATE TABLE public.watched (job_id bigint REFERENCES sync.sync_jobs (id) ON DELETE CASCADE);
+SELECT connection('watched', NULL, at('09:00'));
+INSERT INTO public.watched SELECT job('watched', scheduled_at => at('09:00'));
+SELECT one_run('watched');
+SELECT is_empty('SELECT * FROM public.watched', 'what refers to a live job goes with it');
+DROP TABLE public.watched;
 
 -- What a trigger refuses is refused whole.
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = 'UA001'; END $$;

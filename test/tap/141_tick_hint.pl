@@ -89,6 +89,18 @@ raise_hint('d');
 $node->safe_psql('d', q{UPDATE sync.connection_state SET due_at = now() - interval '1 day' WHERE connection_id = 3});
 is(tick_now('d'), 1, 'and one whose state is written itself');
 
+# A completion writes its connection's next run without a trigger.
+for my $path ('by place', 'by a statement')
+{
+    my $token = $node->safe_psql(
+        'd', q{WITH c AS (SELECT * FROM sync.claim_jobs('e', 1)) SELECT job_id || ',' || quote_literal(claim_token) FROM c});
+    raise_hint('d');
+    $node->safe_psql('d', qq{SELECT sync.complete_job($token, as_of => now() - interval '1 day')});
+    is(tick_now('d'), 1, "a connection that a completion makes due, $path, is seen at once");
+    $node->safe_psql('d', q{ALTER TABLE sync.connections ADD COLUMN IF NOT EXISTS c int GENERATED ALWAYS AS (1) STORED});
+}
+$node->safe_psql('d', q{ALTER TABLE sync.connections DROP COLUMN c});
+
 raise_hint('d');
 is($node->safe_psql('d', 'BEGIN;' . connections(7, 7) . $tick . 'ROLLBACK;' . $tick),
     "1\n0", 'a transaction sees what it has inserted itself, and nothing is left of it after a rollback');
