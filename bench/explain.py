@@ -16,7 +16,7 @@ STATEMENTS = {
               "locked AS MATERIALIZED": "claim_jobs: locks and takes it"},
     "complete": {"unnest(job_ids, claim_tokens)": "complete_jobs: locks jobs and connections",
                  "judged AS": "complete_jobs: ends them"},
-    "tick": {"unparked AS": "tick_batch: what is due", "look AS": "tick_batch: enqueues it"},
+    "tick": {"unparked AS": "tick_batch: what is due"},
     "idle": {"overran": "idle tick: lost jobs", "unparked AS": "idle tick: nothing is due",
              "FROM (SELECT 1": "idle tick: backlog"},
     "next": {"min(x.due)": "next_claim_at"},

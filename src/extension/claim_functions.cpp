@@ -168,6 +168,13 @@ void remember_job(HeapTuple job, Relation table) {
 
 }  // namespace
 
+void note_queued(const text* slug, int32 priority, TimestampTz due) {
+    LaneName name;
+    if (claim_hints_available() && name_lane(&name, slug, priority)) {
+        remember_queued(name, due);
+    }
+}
+
 void register_claim_actions() {
     if (process_shared_preload_libraries_in_progress) {
         RegisterSubXactCallback(on_subtransaction_end, nullptr);

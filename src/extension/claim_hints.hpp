@@ -100,6 +100,9 @@ void pull_back_all_hints(Oid database);
 // For _PG_init: what is undone by a rollback to a savepoint raises no hint. Does nothing without preloading.
 void register_claim_actions();
 
+// A job that this transaction has queued without the trigger.
+void note_queued(const text* slug, int32 priority, TimestampTz due);
+
 // At the end of a transaction: raises and pulls back what it has to, in a commit, and forgets.
 void settle_claim_hints(bool committed);
 

@@ -8,6 +8,7 @@
 #include "core/schedule.hpp"
 #include "core/time.hpp"
 #include "extension/guc.hpp"
+#include "extension/policy.hpp"
 #include "extension/boundary.hpp"
 #include "extension/records.hpp"
 
@@ -111,6 +112,26 @@ JitterBounds configured_bounds(int32 base_seconds) {
 
 }  // namespace
 
+TickPlan sync_engine::plan_tick(Jsonb* metadata, const std::optional<TimestampUs>& last_finished,
+                                const std::optional<TimestampUs>& created, TimestampUs as_of) {
+    JsonbContainer* own = metadata == nullptr ? nullptr : own_object(metadata);
+    TickPlan plan = {effective_interval(override_in(own), configured_limits()), 0, {}};
+    plan.jitter_seconds = draw_uniform(configured_bounds(plan.interval.base_seconds), random_bits);
+    const std::optional<TimestampUs> activated = activation_in(own);
+    plan.run = plan_run({.last_finished = last_finished,
+                         .base_seconds = plan.interval.base_seconds,
+                         .activation = activated ? activated : created,
+                         .as_of = as_of,
+                         .jitter_seconds = plan.jitter_seconds,
+                         .tick_interval_seconds = guc::tick_interval_seconds});
+    return plan;
+}
+
+Datum sync_engine::interval_override(Jsonb* metadata) {
+    JsonbContainer* own = own_object(metadata);
+    return JsonbPGetDatum(JsonbValueToJsonb(find_key(own, "interval_seconds")));
+}
+
 SYNC_ENGINE_FUNCTION(parse_utc) {
     text* input = PG_GETARG_TEXT_PP(0);
     const std::optional<TimestampUs> time = parse_utc({VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)});
@@ -173,27 +194,18 @@ SYNC_ENGINE_FUNCTION(plan_run) {
 }
 
 SYNC_ENGINE_FUNCTION(plan_tick) {
-    JsonbContainer* own = PG_ARGISNULL(0) ? nullptr : own_object(PG_GETARG_JSONB_P(0));
-    const EffectiveInterval interval = effective_interval(override_in(own), configured_limits());
-    const std::optional<TimestampUs> activated = activation_in(own);
-    PlanInput input = {
-        .last_finished = optional_time(fcinfo, 1),
-        .base_seconds = interval.base_seconds,
-        .activation = activated ? activated : optional_time(fcinfo, 2),
-        .as_of = PG_ARGISNULL(3) ? kTimestampInfinity : PG_GETARG_TIMESTAMPTZ(3),
-        .jitter_seconds = draw_uniform(configured_bounds(interval.base_seconds), random_bits),
-        .tick_interval_seconds = guc::tick_interval_seconds,
-    };
-    const RunPlan plan = plan_run(input);
+    const TickPlan plan =
+        plan_tick(PG_ARGISNULL(0) ? nullptr : PG_GETARG_JSONB_P(0), optional_time(fcinfo, 1),
+                  optional_time(fcinfo, 2), PG_ARGISNULL(3) ? kTimestampInfinity : PG_GETARG_TIMESTAMPTZ(3));
     Datum values[7];
     bool nulls[7] = {};
-    values[0] = Int32GetDatum(interval.base_seconds);
-    values[1] = BoolGetDatum(interval.valid);
-    values[2] = Int32GetDatum(input.jitter_seconds);
-    values[3] = verdict_text(plan.verdict);
-    set_time(plan.slot, &values[4], &nulls[4]);
-    set_time(plan.scheduled_at, &values[5], &nulls[5]);
-    set_time(plan.next_run_at, &values[6], &nulls[6]);
+    values[0] = Int32GetDatum(plan.interval.base_seconds);
+    values[1] = BoolGetDatum(plan.interval.valid);
+    values[2] = Int32GetDatum(plan.jitter_seconds);
+    values[3] = verdict_text(plan.run.verdict);
+    set_time(plan.run.slot, &values[4], &nulls[4]);
+    set_time(plan.run.scheduled_at, &values[5], &nulls[5]);
+    set_time(plan.run.next_run_at, &values[6], &nulls[6]);
     return make_record(fcinfo, values, nulls);
 }
 

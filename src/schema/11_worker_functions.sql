@@ -73,3 +73,12 @@ COMMENT ON FUNCTION sync._tick_locked(bigint, boolean) IS
 CREATE FUNCTION sync._due_written() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_due_written';
 COMMENT ON FUNCTION sync._due_written() IS 'Internal: once this transaction has committed, ticks read from this connection on';
+
+CREATE FUNCTION sync._begin_lost_look(as_of timestamptz) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_begin_lost_look';
+COMMENT ON FUNCTION sync._begin_lost_look(timestamptz) IS
+    'Internal: whether a tick shall look for lost jobs, which it does not do for more than a tenth of the time';
+
+CREATE FUNCTION sync._end_lost_look(idle boolean) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_end_lost_look';
+COMMENT ON FUNCTION sync._end_lost_look(boolean) IS 'Internal: told when a tick has looked for lost jobs, and whether it found none';

@@ -25,6 +25,13 @@ END
 $$;
 COMMENT ON FUNCTION sync._require_time(timestamptz) IS 'Internal: refuses a time that nothing can be reckoned from';
 
+CREATE FUNCTION sync._tick_rows_by_place(state_tids tid[], connection_tids tid[], as_of timestamptz, OUT enqueued int, OUT skipped int)
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS 'MODULE_PATHNAME', 'sync_engine_tick_rows';
+COMMENT ON FUNCTION sync._tick_rows_by_place(tid[], tid[], timestamptz) IS 'Internal: _tick_rows, where rows are plain';
+
 CREATE FUNCTION sync._tick_rows(state_tids tid[], connection_tids tid[], as_of timestamptz, OUT enqueued int, OUT skipped int)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -41,6 +48,11 @@ DECLARE
     bad_ids bigint[];
     bad_values text[];
 BEGIN
+    IF sync._rows_are_plain(false) THEN
+        SELECT p.enqueued, p.skipped INTO enqueued, skipped FROM sync._tick_rows_by_place(state_tids, connection_tids, as_of) p;
+        RETURN;
+    END IF;
+    -- An application's triggers see what they would see of any other statement.
     WITH look AS MATERIALIZED (
         -- Fenced off, so that the plan and its jitter are reckoned once a row.
         SELECT x.*, (x.plan).base_seconds, (x.plan).valid, (x.plan).jitter, (x.plan).verdict, (x.plan).slot, (x.plan).scheduled_at,
@@ -251,7 +263,11 @@ BEGIN
         more := sync._sweep_clock(as_of, COALESCE(batch * 10, 100000));
         EXIT WHEN batch IS NOT NULL OR NOT more;
     END LOOP;
-    SELECT l.requeued, l.more OR more INTO requeued, more FROM sync._fail_lost(as_of, batch) l;
+    requeued := 0;
+    IF sync._begin_lost_look(as_of) THEN
+        SELECT l.requeued, l.more OR more INTO requeued, more FROM sync._fail_lost(as_of, batch) l;
+        PERFORM sync._end_lost_look(requeued = 0 AND NOT more);
+    END IF;
 
     SELECT f.due, f.id INTO front FROM sync._begin_tick(ahead) f;
     -- Locked and written in one subtransaction: what another one of the same transaction had locked would get a multixact, and the

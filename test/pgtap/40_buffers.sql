@@ -69,7 +69,7 @@ SELECT plan(12);
 SELECT is((SELECT count(*) FROM sync.sync_jobs WHERE status = 'succeeded' AND id > 0), 800::bigint, 'jobs were claimed and completed');
 SELECT is((SELECT count(*) FROM ONLY sync.sync_jobs), 100000::bigint, 'and as many enqueued');
 SELECT cmp_ok((SELECT min(m.buffers) FROM public.measured m WHERE m.what = l.what), '<=', l.most, format('%s: at most %s buffers', l.what, l.most))
-FROM (VALUES ('claim of 100', 5200::bigint), ('completion of 100', 6200), ('idle tick', 200), ('tick of 100', 6100), ('next_claim_at', 160)) l (what, most);
+FROM (VALUES ('claim of 100', 5200::bigint), ('completion of 100', 6200), ('idle tick', 150), ('tick of 100', 5000), ('next_claim_at', 160)) l (what, most);
 SELECT is((SELECT sum(m.whole_tables) FROM public.measured m WHERE m.what = l.what), 0::numeric, format('%s: no big table is read as a whole', l.what))
 FROM (VALUES ('claim of 100'), ('completion of 100'), ('idle tick'), ('tick of 100'), ('next_claim_at')) l (what);
 SELECT * FROM finish();
