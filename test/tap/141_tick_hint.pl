@@ -93,7 +93,7 @@ is(tick_now('d'), 1, 'and one whose state is written itself');
 for my $path ('by place', 'by a statement')
 {
     my $token = $node->safe_psql(
-        'd', q{WITH c AS (SELECT * FROM sync.claim_jobs('e', 1)) SELECT job_id || ',' || quote_literal(claim_token) FROM c});
+        'd', q{WITH c AS (SELECT * FROM sync.claim_jobs('e', 1, now() + interval '1 hour')) SELECT job_id || ',' || quote_literal(claim_token) FROM c});
     raise_hint('d');
     $node->safe_psql('d', qq{SELECT sync.complete_job($token, as_of => now() - interval '1 day')});
     is(tick_now('d'), 1, "a connection that a completion makes due, $path, is seen at once");
