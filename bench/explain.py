@@ -13,9 +13,9 @@ BATCH = 100
 # A text of the statement, and what it is called. The first that fits counts.
 STATEMENTS = {
     "claim": {"_lanes": "claim_jobs: what there is to claim",
-              "locked AS MATERIALIZED": "claim_jobs: locks and takes it"},
-    "complete": {"unnest(job_ids, claim_tokens)": "complete_jobs: locks jobs and connections",
-                 "judged AS": "complete_jobs: ends them"},
+              "_take_jobs(": "claim_jobs: locks and takes it"},
+    "complete": {"_lock_results(": "complete_jobs: locks jobs and connections",
+                 "ended AS MATERIALIZED": "complete_jobs: ends them"},
     "tick": {"unparked AS": "tick_batch: what is due"},
     "idle": {"overran": "idle tick: lost jobs", "unparked AS": "idle tick: nothing is due",
              "FROM (SELECT 1": "idle tick: backlog"},
