@@ -286,7 +286,9 @@ sub update_in_the_way
         '2>', \$errors);
     my $update_waits = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER EXTENSION%'};
     $node->poll_query_until($old, $update_waits) or die 'the update did not wait';
-    $late->query_until(qr/asked/, "\\echo asked\nSELECT count(*) FROM sync.database_identity, sync.executors;\n\\echo answered\n");
+    # Not by query_until, which drops what arrives together with the text that it waits for.
+    $late->{stdin} .= "SELECT count(*) FROM sync.database_identity, sync.executors;\n\\echo answered\n";
+    $late->{run}->pump_nb();
     $node->poll_query_until($old, "SELECT wait_event_type = 'Lock' OR state = 'idle in transaction' FROM pg_stat_activity WHERE pid = $pid")
       or die 'the application did not ask';
     $early->query_safe(q{UPDATE sync.connections SET name = 'changed'; COMMIT});
