@@ -3,6 +3,7 @@
 #include "core/time.hpp"
 #include "extension/boundary.hpp"
 #include "extension/due_hint.hpp"
+#include "extension/execution_rows.hpp"
 #include "extension/job_functions.hpp"
 #include "extension/records.hpp"
 #include "extension/sql_functions.hpp"
@@ -57,6 +58,7 @@ struct End {
     RowTable* finished;
     RowTable* connections;
     RowTable* states;
+    ExecutionRows executions;
     JobColumns job;
     FinishedColumns done;
     AttrNumber connection_status, metadata, last_finished;
@@ -146,6 +148,7 @@ End start_end(FunctionCallInfo fcinfo) {
     end.finished = open_table_behind_view("_finished_jobs", RowExclusiveLock);
     end.connections = open_table("connections", RowExclusiveLock, kMoved, lengthof(kMoved));
     end.states = open_table("connection_state", RowExclusiveLock, kFreed, lengthof(kFreed));
+    end.executions = open_executions(end.jobs, end.given.as_of);
     end.job = job_columns(end.jobs);
     end.done = finished_columns(end.finished, end.jobs);
     end.connection_status = column_of(end.connections, "status");
@@ -172,6 +175,7 @@ void finish_end(const End& end) {
     close_table(end.finished);
     close_table(end.connections);
     close_table(end.states);
+    close_table(end.executions.table);
 }
 
 Counts* counts_of(End* end, Datum slug) {
@@ -334,7 +338,12 @@ void end_job(End* end, int at) {
         report_conflict(end->jobs);
     }
     const Job job = read_job(*end, at);
-    put_job(*end, job);
+    if (job.goes_on || job.again) {
+        put_job(*end, job);
+    }
+    add_execution(end->executions, end->jobs,
+                  {job.failed, job.more, job.received, job.inserted, element(end->given.cursors, at),
+                   element(end->given.stats, at), element(end->given.errors, at)});
     count_job(end, job);
     // Before it is kept, which can be in the same table.
     delete_row(end->jobs);

@@ -6,16 +6,22 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "catalog/namespace.h"
+#include "commands/extension.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/procarray.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/partcache.h"
 #include "utils/snapmgr.h"
 }
 
@@ -117,10 +123,6 @@ void flush_rows(RowTable* table) {
     table->buffered = 0;
 }
 
-Oid oid_of(const char* name) {
-    return get_relname_relid(name, get_namespace_oid("sync", false));
-}
-
 // The table behind a view that selects from nothing else, and locks both.
 Relation open_behind_view(const char* name, LOCKMODE mode) {
     Relation view = table_open(oid_of(name), mode);
@@ -154,9 +156,26 @@ RowTable* open_relation(Relation opened, LOCKMODE mode, Bitmapset* changed) {
 
 }  // namespace
 
+Oid oid_of(const char* name) {
+    return get_relname_relid(name, get_namespace_oid("sync", false));
+}
+
 bool is_plain_table(const char* name, bool deletes) {
     Relation relation = table_open(oid_of(name), RowExclusiveLock);
     const bool plain = is_plain(relation, deletes);
+    table_close(relation, NoLock);
+    return plain;
+}
+
+bool is_local_history(const char* name, int columns) {
+    Relation relation = table_open(oid_of(name), RowExclusiveLock);
+    int live = 0;
+    for (int i = 0; i < RelationGetDescr(relation)->natts; ++i) {
+        live += TupleDescAttr(RelationGetDescr(relation), i)->attisdropped ? 0 : 1;
+    }
+    // Rows of a table that is distributed are not written past its planner.
+    const bool plain =
+        live == columns && is_plain(relation, false) && !OidIsValid(get_extension_oid("citus", true));
     table_close(relation, NoLock);
     return plain;
 }
@@ -166,6 +185,27 @@ bool is_plain_behind_view(const char* name) {
     const bool plain = is_plain(relation, false);
     table_close(relation, NoLock);
     return plain;
+}
+
+RowTable* open_partition(const char* name, Datum key, LOCKMODE mode) {
+    Relation parent = table_open(oid_of(name), mode);
+    PartitionKey partition_key = RelationGetPartitionKey(parent);
+    PartitionDesc partitions = RelationGetPartitionDesc(parent, true);
+    int index = -1;
+    if (partition_key != nullptr && partition_key->strategy == PARTITION_STRATEGY_RANGE &&
+        partitions->nparts > 0) {
+        bool equal = false;
+        const int bound = partition_range_datum_bsearch(
+            partition_key->partsupfunc, partition_key->partcollation, partitions->boundinfo, 1, &key, &equal);
+        index = partitions->boundinfo->indexes[bound + 1];
+    }
+    if (index < 0) {
+        ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+                        errmsg("table \"%s\" has no partition for the row", name)));
+    }
+    Relation partition = table_open(partitions->oids[index], mode);
+    table_close(parent, NoLock);
+    return open_relation(partition, mode, nullptr);
 }
 
 RowTable* open_table_behind_view(const char* name, LOCKMODE mode) {
@@ -232,6 +272,20 @@ bool find_row(RowTable* table, RegProcedure equal, Datum key) {
     const bool found = index_getnext_slot(table->key_scan, ForwardScanDirection, table->row);
     MemoryContextSwitchTo(caller);
     return found;
+}
+
+bool is_taken(const RowTable* table) {
+    const HeapTuple tuple = ExecFetchSlotHeapTuple(table->row, false, nullptr);
+    const uint16 flags = tuple->t_data->t_infomask;
+    if ((flags & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) != 0) {
+        return false;
+    }
+    const TransactionId other = HeapTupleHeaderGetRawXmax(tuple->t_data);
+    if (TransactionIdIsCurrentTransactionId(other)) {
+        return false;
+    }
+    return TransactionIdIsInProgress(other) ||
+           (!HEAP_XMAX_IS_LOCKED_ONLY(flags) && TransactionIdDidCommit(other));
 }
 
 void report_conflict(const RowTable* table) {

@@ -41,10 +41,20 @@ RowTable* open_table(const char* name, LOCKMODE mode, const char* const* changes
 // that writing through the view would.
 RowTable* open_table_behind_view(const char* name, LOCKMODE mode);
 
+// The partition of a table of the engine's schema, partitioned by ranges of one column, that takes rows with
+// that key. Locks both.
+RowTable* open_partition(const char* name, Datum key, LOCKMODE mode);
+
+// A relation of the engine's schema; invalid where there is none.
+Oid oid_of(const char* name);
+
 // Whether the table may be written so; `deletes`: its rows are deleted, too. Locks it as a writer does, so
 // that the answer holds.
 bool is_plain_table(const char* name, bool deletes);
 bool is_plain_behind_view(const char* name);
+// The same of a partitioned table, whose partitions only the engine makes, with so many columns: more of them
+// have defaults that are not known here.
+bool is_local_history(const char* name, int columns);
 
 // Writes what is buffered and closes it; locks stay until the transaction ends.
 void close_table(RowTable* table);
@@ -64,6 +74,10 @@ bool find_row(RowTable* table, RegProcedure equal, Datum key);
 inline Datum get_column(const RowTable* table, AttrNumber column, bool* null) {
     return slot_getattr(table->row, column, null);
 }
+
+// Whether another transaction has locked, changed or deleted table->row, as far as a look without a lock can
+// tell.
+bool is_taken(const RowTable* table);
 
 // Locks the row that table->row holds and reads it again: its newest version if `follow`. False if it is
 // gone, has moved, or, without `wait`, somebody else has it locked. One that waits raises 40001 where the

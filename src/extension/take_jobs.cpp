@@ -1,6 +1,7 @@
 // The writing half of a claim: candidates become running jobs, each with the lease of its connection. Never
 // waits.
 #include "extension/boundary.hpp"
+#include "extension/execution_rows.hpp"
 #include "extension/job_functions.hpp"
 #include "extension/json_values.hpp"
 #include "extension/records.hpp"
@@ -11,6 +12,7 @@ extern "C" {
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 }
 
 using namespace sync_engine;
@@ -235,7 +237,7 @@ void put_job(Claim* claim, Provider* provider, Datum token) {
     tuplestore_putvalues(claim->result.store, claim->result.descriptor, values, nulls);
 }
 
-void mark_running(const Claim& claim, Datum token) {
+bool mark_running(const Claim& claim, Datum token, bool locked) {
     const JobColumns& job = claim.job;
     const Datum now = TimestampTzGetDatum(claim.as_of);
     begin_change(claim.jobs);
@@ -247,15 +249,24 @@ void mark_running(const Claim& claim, Datum token) {
     }
     set_column(claim.jobs, job.claim_token, token);
     set_column(claim.jobs, job.retry_after, 0, true);
-    if (!change_row(claim.jobs, true)) {
-        report_conflict(claim.jobs);
+    return change_row(claim.jobs, locked);
+}
+
+// The lease that was just taken.
+void give_back(const Claim& claim) {
+    CommandCounterIncrement();
+    claim.states->row->tts_tid = claim.states->changed->tts_tid;
+    set_column(claim.states, claim.running_job_id, 0, true);
+    if (!change_row(claim.states, true)) {
+        report_conflict(claim.states);
     }
 }
 
 // Takes the job in claim->jobs if it is still there to be had.
 void take_job(Claim* claim) {
     const TimestampTz due = due_of(*claim);
-    if (!text_is(column_value(claim->jobs, claim->job.status), "queued") || due > claim->as_of) {
+    if (!text_is(column_value(claim->jobs, claim->job.status), "queued") || due > claim->as_of ||
+        is_taken(claim->jobs)) {
         return;
     }
     const Datum connection = column_value(claim->jobs, claim->job.connection_id);
@@ -265,14 +276,19 @@ void take_job(Claim* claim) {
         !find_row(claim->states, F_INT8EQ, connection) || !is_free(*claim)) {
         return;
     }
-    // The job before the lease, which cannot be given back; it has not moved if the lock comes about.
-    if (!lock_row(claim->jobs, LockTupleNoKeyExclusive, false, false) ||
-        !take_lease(*claim, column_value(claim->jobs, claim->job.id))) {
+    if (!take_lease(*claim, column_value(claim->jobs, claim->job.id))) {
         return;
     }
-    const Datum token = sync_engine_new_token(nullptr);
-    put_job(claim, provider, token);
-    mark_running(*claim, token);
+    // Not in the memory of the row, which is gone when that is written.
+    pg_uuid_t token = *DatumGetUUIDP(sync_engine_new_token(nullptr));
+    const Datum token_datum = UUIDPGetDatum(&token);
+    if (!mark_running(*claim, token_datum, false) &&
+        !(lock_row(claim->jobs, LockTupleNoKeyExclusive, false, false) &&
+          mark_running(*claim, token_datum, true))) {
+        give_back(*claim);
+        return;
+    }
+    put_job(claim, provider, token_datum);
     provider->taken += 1;
     const double lag =
         TIMESTAMP_NOT_FINITE(due) ? 0.0 : static_cast<double>(claim->as_of - due) / USECS_PER_SEC;
@@ -303,5 +319,6 @@ SYNC_ENGINE_FUNCTION(rows_are_plain) {
     const bool ends_jobs = PG_GETARG_BOOL(0);
     PG_RETURN_BOOL(is_plain_table("sync_jobs", ends_jobs) && is_plain_table("connection_state", false) &&
                    is_plain_table("connections", false) &&
-                   (!ends_jobs || is_plain_behind_view("_finished_jobs")));
+                   (!ends_jobs || (is_plain_behind_view("_finished_jobs") &&
+                                   is_local_history("sync_executions", kExecutionColumns))));
 }

@@ -134,7 +134,7 @@ CREATE FUNCTION sync._end_jobs(job_tids tid[], connection_tids tid[], received i
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_end_jobs';
 COMMENT ON FUNCTION sync._end_jobs(tid[], tid[], int[], int[], jsonb[], boolean[], jsonb[], jsonb[], timestamptz) IS
-    'Internal: moves running jobs that the caller has locked, with their connections, to the finished ones; those with an error failed for good. Sets cursors and next runs, frees the connections and returns what history and follow-ups are written from';
+    'Internal: moves running jobs that the caller has locked, with their connections, to the finished ones; those with an error failed for good. Writes history, sets cursors and next runs, frees the connections, and returns those that another page or run follows';
 
 CREATE FUNCTION sync._lock_results(job_ids bigint[], claim_tokens uuid[],
                                    OUT positions int[], OUT ids bigint[], OUT tokens uuid[], OUT job_tids tid[], OUT connection_tids tid[])

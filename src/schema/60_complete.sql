@@ -100,7 +100,7 @@ DECLARE
     stalled boolean[];
     errors jsonb[];
     connection_ids bigint[];
-    plain boolean := sync._rows_are_plain(true);
+    plain boolean;
 BEGIN
     PERFORM sync._ensure_history(as_of);
     IF cardinality($1) <= 16 THEN
@@ -135,8 +135,10 @@ BEGIN
                    END AS fault) f;
     END IF;
 
+    plain := sync._rows_are_plain(true);
     RETURN QUERY
     WITH ended AS MATERIALIZED (
+        -- By place, only those come back that something follows.
         SELECT e.*, CASE WHEN e.error IS NULL THEN 'succeeded' ELSE 'failed' END AS new_status
         FROM (SELECT * FROM sync._end_jobs($2, $3, landed_received, landed_inserted, $5, $6, $7, errors, $8) WHERE plain
               UNION ALL
@@ -149,7 +151,7 @@ BEGIN
             CASE WHEN d.error IS NOT NULL THEN 'permanent' END, d.scheduled_at, d.claimed_at, $8,
             GREATEST(date_part('epoch', $8 - d.claimed_at), 0) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
             d.next_cursor, d.more, d.error, COALESCE(d.stats, '{}'), d.claimed_by, d.claim_token
-        FROM ended d
+        FROM ended d WHERE NOT plain
     ), followed AS (
         -- The next page, and one more run where a trigger arrived meanwhile.
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id,
@@ -167,7 +169,9 @@ BEGIN
               WHERE d.active AND (d.goes_on OR d.rerun_priority IS NOT NULL)) n
         RETURNING connection_id
     )
-    SELECT d.id, d.new_status, faults[d.ord] FROM ended d;
+    SELECT d.id, d.new_status, faults[d.ord] FROM ended d WHERE NOT plain
+    UNION ALL
+    SELECT u.id, CASE WHEN u.fault IS NULL THEN 'succeeded' ELSE 'failed' END, u.fault FROM unnest($1, faults) u (id, fault) WHERE plain;
     -- Whoever queues a job of a connection that is being freed waits for its state, and wakes them later than this. Many at once
     -- keep executors busy anyway.
     IF connection_ids IS NULL OR current_setting('transaction_isolation') <> 'read committed'

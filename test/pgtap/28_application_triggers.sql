@@ -1,7 +1,7 @@
 -- Claims and completions write rows by their place, without a plan. What an application has put on the tables counts all the same:
 -- its triggers, generated columns and rules.
 \ir include/setup.psql
-SELECT plan(20);
+SELECT plan(22);
 SELECT fix_jitter();
 
 CREATE TABLE public.audit (n bigint GENERATED ALWAYS AS IDENTITY, what text, who text);
@@ -28,6 +28,7 @@ CREATE FUNCTION one_run(id text) RETURNS text LANGUAGE sql AS $$
 $$;
 
 -- Without any of them
+SELECT is(sync._rows_are_plain(true), true, 'the engine''s own tables may be written by place');
 SELECT connection('plain', NULL, at('09:00'));
 SELECT job('plain', scheduled_at => at('09:00'));
 SELECT is(one_run('plain'), 'completed', 'a run without triggers');
@@ -53,6 +54,15 @@ SELECT job('second', scheduled_at => at('09:00'));
 SELECT is(one_run('second'), 'completed', 'a run of a connection with a generated column');
 SELECT is((SELECT c.cursor_text FROM sync.connections c WHERE c.id = conn('second')), 'second', 'the column is generated anew');
 ALTER TABLE sync.connections DROP COLUMN cursor_text;
+
+-- A column of the history that is not the engine's
+ALTER TABLE sync.sync_executions ADD COLUMN region text NOT NULL DEFAULT 'eu';
+SELECT connection('regional', NULL, at('09:00'));
+SELECT job('regional', scheduled_at => at('09:00'));
+SELECT one_run('regional');
+SELECT results_eq($$SELECT e.region, e.job_status FROM sync.sync_executions e WHERE e.connection_id = conn('regional')$$,
+                  $$VALUES ('eu', 'succeeded')$$, 'it gets its default');
+ALTER TABLE sync.sync_executions DROP COLUMN region;
 
 -- Triggers on jobs, before and after
 CREATE TRIGGER audit_before BEFORE UPDATE OR DELETE ON sync.sync_jobs FOR EACH ROW EXECUTE FUNCTION audit_row();
