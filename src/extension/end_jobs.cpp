@@ -2,6 +2,7 @@
 // gets its cursor and next run and is free again. What the caller has locked is taken as it is.
 #include "core/time.hpp"
 #include "extension/boundary.hpp"
+#include "extension/claim_token.hpp"
 #include "extension/due_hint.hpp"
 #include "extension/execution_rows.hpp"
 #include "extension/job_functions.hpp"
@@ -27,8 +28,8 @@ constexpr const char* kEchoed[] = {
     "claim_token"};
 
 struct JobColumns {
-    AttrNumber id, provider_slug, connection_id, job_type, claimed_at, rerun_priority, signals_inserted,
-        signals_duplicate;
+    AttrNumber id, provider_slug, connection_id, job_type, claimed_at, claim_token, rerun_priority,
+        signals_inserted, signals_duplicate;
     AttrNumber echoed[lengthof(kEchoed)];
 };
 
@@ -62,7 +63,7 @@ struct End {
     JobColumns job;
     FinishedColumns done;
     AttrNumber connection_status, metadata, last_finished;
-    AttrNumber running_job_id, due_at;
+    AttrNumber running_job_id, due_at, state_connection;
     Counts* counts;
     MemoryContext memory;
     Arguments given;
@@ -106,6 +107,7 @@ JobColumns job_columns(const RowTable* jobs) {
                       column_of(jobs, "connection_id"),
                       column_of(jobs, "job_type"),
                       column_of(jobs, "claimed_at"),
+                      column_of(jobs, "claim_token"),
                       column_of(jobs, "rerun_priority"),
                       column_of(jobs, "signals_inserted"),
                       column_of(jobs, "signals_duplicate"),
@@ -156,6 +158,7 @@ End start_end(FunctionCallInfo fcinfo) {
     end.last_finished = column_of(end.connections, "last_incremental_finished_at");
     end.running_job_id = column_of(end.states, "running_job_id");
     end.due_at = column_of(end.states, "due_at");
+    end.state_connection = column_of(end.states, "connection_id");
     end.result = begin_result_set(fcinfo);
     return end;
 }

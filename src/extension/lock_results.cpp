@@ -1,5 +1,6 @@
 // Locks what results are about: the connections and jobs that run under the given tokens.
 #include "extension/boundary.hpp"
+#include "extension/claim_token.hpp"
 #include "extension/job_functions.hpp"
 #include "extension/records.hpp"
 
@@ -26,6 +27,7 @@ struct Running {
 
 struct Columns {
     AttrNumber id, connection_id, status, claim_token;
+    AttrNumber of_connection;  // its id, in connections
 };
 
 // Whoever waits locks connections first, then jobs, both in id order.
@@ -81,7 +83,8 @@ void lock_running(RowTable* jobs, RowTable* connections, const Columns& columns,
             // Given twice: the first counts.
             continue;
         }
-        if (!find_row(connections, F_INT8EQ, Int64GetDatum(job.connection)) ||
+        if (!find_row_near(connections, places_in(job.token).connection, columns.of_connection,
+                           job.connection) ||
             !lock_row(connections, LockTupleNoKeyExclusive, true, true)) {
             continue;
         }
@@ -112,7 +115,8 @@ SYNC_ENGINE_FUNCTION(lock_results) {
     RowTable* jobs = open_table("sync_jobs", RowExclusiveLock);
     RowTable* connections = open_table("connections", RowExclusiveLock);
     const Columns columns = {column_of(jobs, "id"), column_of(jobs, "connection_id"),
-                             column_of(jobs, "status"), column_of(jobs, "claim_token")};
+                             column_of(jobs, "status"), column_of(jobs, "claim_token"),
+                             column_of(connections, "id")};
     const int count = find_running(jobs, columns, ids, tokens, running);
     qsort(running, static_cast<Size>(count), sizeof(Running), compare_for_locking);
     lock_running(jobs, connections, columns, running, count);

@@ -18,7 +18,9 @@ extern "C" {
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/bufmgr.h"
 #include "storage/procarray.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/partcache.h"
@@ -272,6 +274,20 @@ bool find_row(RowTable* table, RegProcedure equal, Datum key) {
     const bool found = index_getnext_slot(table->key_scan, ForwardScanDirection, table->row);
     MemoryContextSwitchTo(caller);
     return found;
+}
+
+bool find_row_near(RowTable* table, const ItemPointerData& place, AttrNumber column, int64 key) {
+    if (table->blocks == 0) {
+        table->blocks = RelationGetNumberOfBlocks(table->relation);
+    }
+    ItemPointerData there = place;
+    bool null = true;
+    if (ItemPointerGetBlockNumberNoCheck(&there) < table->blocks &&
+        ItemPointerGetOffsetNumberNoCheck(&there) != InvalidOffsetNumber && fetch_row(table, &there) &&
+        DatumGetInt64(get_column(table, column, &null)) == key && !null) {
+        return true;
+    }
+    return find_row(table, F_INT8EQ, Int64GetDatum(key));
 }
 
 bool is_taken(const RowTable* table) {

@@ -23,6 +23,7 @@ struct RowTable {
     Snapshot snapshot;
     TupleTableSlot* row;      // what was read last
     TupleTableSlot* changed;  // what is written next
+    BlockNumber blocks;       // of find_row_near: how long the table is, 0 until asked
     // Of find_row.
     Relation key_index;
     IndexScanDesc key_scan;
@@ -70,6 +71,9 @@ bool fetch_row(RowTable* table, ItemPointer place);
 
 // The row whose primary key, of one column, is that, if the snapshot sees it, into table->row.
 bool find_row(RowTable* table, RegProcedure equal, Datum key);
+
+// The same where it probably lies at that place, which may be any; `column` is the key's, of type bigint.
+bool find_row_near(RowTable* table, const ItemPointerData& place, AttrNumber column, int64 key);
 
 inline Datum get_column(const RowTable* table, AttrNumber column, bool* null) {
     return slot_getattr(table->row, column, null);

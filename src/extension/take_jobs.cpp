@@ -1,6 +1,7 @@
 // The writing half of a claim: candidates become running jobs, each with the lease of its connection. Never
 // waits.
 #include "extension/boundary.hpp"
+#include "extension/claim_token.hpp"
 #include "extension/execution_rows.hpp"
 #include "extension/job_functions.hpp"
 #include "extension/json_values.hpp"
@@ -279,8 +280,7 @@ void take_job(Claim* claim) {
     if (!take_lease(*claim, column_value(claim->jobs, claim->job.id))) {
         return;
     }
-    // Not in the memory of the row, which is gone when that is written.
-    pg_uuid_t token = *DatumGetUUIDP(sync_engine_new_token(nullptr));
+    pg_uuid_t token = make_claim_token({claim->connections->row->tts_tid, claim->states->changed->tts_tid});
     const Datum token_datum = UUIDPGetDatum(&token);
     if (!mark_running(*claim, token_datum, false) &&
         !(lock_row(claim->jobs, LockTupleNoKeyExclusive, false, false) &&
