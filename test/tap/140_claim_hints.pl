@@ -198,7 +198,7 @@ my $pid = $writer->query_safe('SELECT pg_backend_pid()');
 my $position = log_position($node);
 kill 'KILL', $pid;
 $node->wait_for_log(qr/terminating any other active server processes/, $position);
-$node->poll_query_until('d', 'SELECT true') or die 'the server did not come back';
+$node->wait_for_log(qr/database system is ready to accept connections/, $position);
 eval { $writer->quit };
 is($node->safe_psql('d', $front), '-infinity', 'after a crash nothing is known of any lane');
 like(claim_now('d'), qr/^13,/, 'and all is claimed');
