@@ -298,6 +298,15 @@ report_failures() {
     tail -n 25 "$work/$suite.log"
 }
 
+# name_failures SUITE: its failing tests, each by the file that it is in where the log tells.
+name_failures() {
+    awk -v suite="$1" '
+        / \.\. *$/ { file = $1; sub(".*/", "", file) }
+        /^(not ok|FAILED |ERROR )|^(test)? +[^ ]+ +\.\.\. FAILED|^\[  FAILED  \] [^ ]*$|^(Dubious|.*Non-zero exit)/ {
+            if (++shown <= 12) print suite ": " file " " substr($0, 1, 160)
+        }' "$work/$1.log"
+}
+
 cd "$root"
 mkdir -p build
 # A second run in the same clone waits: both write into build/.
@@ -318,11 +327,16 @@ wait
 
 passed=0
 failed=0
+failing=""
 for suite in $suites; do
     read -r suite_passed suite_failed <"$work/$suite.counts" || { suite_passed=0; suite_failed=1; }
     passed=$((passed + suite_passed))
     failed=$((failed + suite_failed))
-    [ "$suite_failed" -eq 0 ] || report_failures "$suite"
+    [ "$suite_failed" -eq 0 ] || { report_failures "$suite"; failing+=" $suite"; }
+done
+# Once more and last, in few lines: who reads the end of a long output alone finds them.
+for suite in $failing; do
+    name_failures "$suite"
 done
 echo "took $((SECONDS - started))s"
 echo "$passed passed, $failed failed"

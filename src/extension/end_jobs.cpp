@@ -1,6 +1,5 @@
 // The writing half of complete_jobs: each job leaves the queue for the table of finished ones, its connection
 // gets its cursor and next run and is free again. What the caller has locked is taken as it is.
-#include "core/time.hpp"
 #include "extension/boundary.hpp"
 #include "extension/claim_token.hpp"
 #include "extension/due_hint.hpp"
@@ -14,6 +13,7 @@ extern "C" {
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 }
 
 using namespace sync_engine;
@@ -28,7 +28,7 @@ constexpr const char* kEchoed[] = {
     "claim_token"};
 
 struct JobColumns {
-    AttrNumber id, provider_slug, connection_id, job_type, claimed_at, claim_token, rerun_priority,
+    AttrNumber provider_slug, connection_id, job_type, claimed_at, claim_token, rerun_priority,
         signals_inserted, signals_duplicate;
     AttrNumber echoed[lengthof(kEchoed)];
 };
@@ -102,8 +102,7 @@ Arguments arguments_of(FunctionCallInfo fcinfo) {
 }
 
 JobColumns job_columns(const RowTable* jobs) {
-    JobColumns job = {column_of(jobs, "id"),
-                      column_of(jobs, "provider_slug"),
+    JobColumns job = {column_of(jobs, "provider_slug"),
                       column_of(jobs, "connection_id"),
                       column_of(jobs, "job_type"),
                       column_of(jobs, "claimed_at"),
@@ -294,7 +293,10 @@ bool free_row(const End& end, const Job& job) {
 }
 
 void free_connection(const End& end, const Job& job) {
-    if (!find_row(end.states, F_INT8EQ, column_value(end.jobs, end.job.connection_id)) ||
+    // A job that runs has a token: a constraint sees to it.
+    const pg_uuid_t token = *DatumGetUUIDP(column_value(end.jobs, end.job.claim_token));
+    const int64 connection = DatumGetInt64(column_value(end.jobs, end.job.connection_id));
+    if (!find_row_near(end.states, places_in(token).state, end.state_connection, connection) ||
         free_row(end, job)) {
         return;
     }

@@ -26,7 +26,7 @@ struct Running {
 };
 
 struct Columns {
-    AttrNumber id, connection_id, status, claim_token;
+    AttrNumber connection_id, status, claim_token;
     AttrNumber of_connection;  // its id, in connections
 };
 
@@ -114,9 +114,8 @@ SYNC_ENGINE_FUNCTION(lock_results) {
     auto* running = static_cast<Running*>(palloc(sizeof(Running) * (static_cast<Size>(ids.count) + 1)));
     RowTable* jobs = open_table("sync_jobs", RowExclusiveLock);
     RowTable* connections = open_table("connections", RowExclusiveLock);
-    const Columns columns = {column_of(jobs, "id"), column_of(jobs, "connection_id"),
-                             column_of(jobs, "status"), column_of(jobs, "claim_token"),
-                             column_of(connections, "id")};
+    const Columns columns = {column_of(jobs, "connection_id"), column_of(jobs, "status"),
+                             column_of(jobs, "claim_token"), column_of(connections, "id")};
     const int count = find_running(jobs, columns, ids, tokens, running);
     qsort(running, static_cast<Size>(count), sizeof(Running), compare_for_locking);
     lock_running(jobs, connections, columns, running, count);

@@ -10,7 +10,6 @@
 #include "extension/sql_functions.hpp"
 
 extern "C" {
-#include "catalog/namespace.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
 #include "rewrite/rewriteHandler.h"
@@ -106,9 +105,8 @@ void find_defaults(Tick* tick) {
 }
 
 void open_live_jobs(Tick* tick) {
-    const Oid schema = get_namespace_oid("sync", false);
-    tick->ids = get_relname_relid(kJobIds, schema);
-    tick->live_jobs = index_open(get_relname_relid(kLiveJobs, schema), AccessShareLock);
+    tick->ids = oid_of(kJobIds);
+    tick->live_jobs = index_open(oid_of(kLiveJobs), AccessShareLock);
     tick->live_scan = begin_index_scan(tick->jobs->relation, tick->live_jobs, tick->jobs->snapshot, 2);
     tick->live_slot = table_slot_create(tick->jobs->relation, nullptr);
     tick->job_type = PointerGetDatum(cstring_to_text(kJobType));
