@@ -119,7 +119,9 @@ std::vector<Statement> result_script(const ResultBatch& batch) {
     }
     std::vector<Statement> script;
     script.push_back(
-        {"SELECT job_id, outcome, detail FROM sync.complete_jobs($1::jsonb)", {results_json(batch)}});
+        {"SELECT job_id, outcome, detail FROM sync.complete_jobs($1::jsonb) "
+         "WHERE outcome <> 'completed' OR detail IS NOT NULL",
+         {results_json(batch)}});
     return script;
 }
 

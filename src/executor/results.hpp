@@ -35,7 +35,8 @@ bool is_big(const FinishedJob& job);
 // The argument of complete_jobs.
 std::string results_json(const ResultBatch& batch);
 
-// What tells the database of the batch: one complete_jobs call, or, for a big page, which is always alone, a
+// What tells the database of the batch: one complete_jobs call, which answers for those jobs alone of which
+// there is more to say than that they were completed, or, for a big page, which is always alone, a
 // transaction of add_signals calls of at most kChunkSignals or kChunkBytes each (a longer signal goes alone)
 // and complete_job, which is rolled back when the job's token is stale.
 std::vector<Statement> result_script(const ResultBatch& batch);

@@ -84,7 +84,7 @@ void Runner::results_answered(Database& lane, ResultBatch& batch, const ScriptOu
         if (found != answers.end()) {
             jobs_->ended(job, found->second.outcome, found->second.detail);
         } else {
-            jobs_->ended(job, in_parts && outcome.done() ? "completed" : "stale", "");
+            jobs_->ended(job, outcome.done() ? "completed" : "stale", "");
         }
     }
 }

@@ -39,6 +39,14 @@ inline Elements elements_of(FunctionCallInfo fcinfo, int argument) {
     return elements;
 }
 
+inline Datum array_of(Datum* elements, int count, Oid type) {
+    int16 length = 0;
+    bool by_value = false;
+    char align = TYPALIGN_INT;
+    get_typlenbyvalalign(type, &length, &by_value, &align);
+    return PointerGetDatum(construct_array(elements, count, type, length, by_value, align));
+}
+
 inline ItemPointer place_of(const Elements& elements, int i) {
     return reinterpret_cast<ItemPointer>(DatumGetPointer(elements.values[i]));
 }

@@ -96,14 +96,6 @@ void lock_running(RowTable* jobs, RowTable* connections, const Columns& columns,
     }
 }
 
-Datum array_of(Datum* elements, int count, Oid type) {
-    int16 length = 0;
-    bool by_value = false;
-    char align = TYPALIGN_INT;
-    get_typlenbyvalalign(type, &length, &by_value, &align);
-    return PointerGetDatum(construct_array(elements, count, type, length, by_value, align));
-}
-
 }  // namespace
 
 SYNC_ENGINE_FUNCTION(lock_results) {

@@ -363,12 +363,12 @@ bool change_row(RowTable* table, bool wait) {
     return true;
 }
 
-void delete_row(RowTable* table) {
+void delete_row(RowTable* table, bool wait) {
     CheckCmdReplicaIdentity(table->relation, CMD_DELETE);
     TM_FailureData failure;
     ItemPointerData place = table->row->tts_tid;
     const TM_Result result = table_tuple_delete(table->relation, &place, GetCurrentCommandId(true),
-                                                table->snapshot, InvalidSnapshot, true, &failure, false);
+                                                table->snapshot, InvalidSnapshot, wait, &failure, false);
     if (result != TM_Ok) {
         report_conflict(table);
     }

@@ -103,8 +103,9 @@ bool change_row(RowTable* table, bool wait);
 // Raises 40001: a row that this transaction had locked, or meant to have, was changed by another.
 [[noreturn]] void report_conflict(const RowTable* table);
 
-// Deletes table->row, which is locked.
-void delete_row(RowTable* table);
+// Deletes table->row. Raises 40001 if another transaction has changed or deleted it, or, without `wait`, has
+// locked it.
+void delete_row(RowTable* table, bool wait);
 
 // A row to be filled in (tts_values, tts_isnull) and then given to add_row; it reaches the table at the
 // latest with close_table.

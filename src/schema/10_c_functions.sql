@@ -136,6 +136,11 @@ CREATE FUNCTION sync._end_jobs(job_tids tid[], connection_tids tid[], received i
 COMMENT ON FUNCTION sync._end_jobs(tid[], tid[], int[], int[], jsonb[], boolean[], jsonb[], jsonb[], timestamptz) IS
     'Internal: moves running jobs that the caller has locked, with their connections, to the finished ones; those with an error failed for good. Writes history, sets cursors and next runs, frees the connections, and returns those that another page or run follows';
 
+CREATE FUNCTION sync._end_bare_jobs(results jsonb, as_of timestamptz, OUT ids bigint[], OUT connection_ids bigint[])
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_end_bare_jobs';
+COMMENT ON FUNCTION sync._end_bare_jobs(jsonb, timestamptz) IS
+    'Internal: does what _end_jobs does with jobs that nobody has locked, where no result holds a signal, says that there is more or is at fault; null where one does. Waits for nobody: 40001 where a job has ended or moved, or somebody else has its rows';
+
 CREATE FUNCTION sync._lock_results(job_ids bigint[], claim_tokens uuid[],
                                    OUT positions int[], OUT ids bigint[], OUT tokens uuid[], OUT job_tids tid[], OUT connection_tids tid[])
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_lock_results';

@@ -81,6 +81,23 @@ END
 $$;
 COMMENT ON FUNCTION sync._land_signals(bigint[], jsonb[], timestamptz) IS 'Internal: inserts the signals of running jobs that the caller has locked';
 
+-- Whoever queues a job of a connection that is being freed waits for its state, and wakes them later than this. Many at once keep
+-- executors busy anyway.
+CREATE FUNCTION sync._wake_after(connection_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+AS $$
+BEGIN
+    IF connection_ids IS NULL OR cardinality(connection_ids) > 16 OR current_setting('transaction_isolation') <> 'read committed'
+       OR EXISTS (SELECT 1 FROM unnest(connection_ids) u (id) JOIN ONLY sync.sync_jobs j ON j.connection_id = u.id AND j.status = 'queued') THEN
+        PERFORM sync._wake_executors();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sync._wake_after(bigint[]) IS 'Internal: wakes executors if jobs of these connections, which were just freed, wait, or may';
+
 CREATE FUNCTION sync._complete(job_ids bigint[], job_tids tid[], connection_tids tid[], signals jsonb[], next_cursors jsonb[],
     more boolean[], stats jsonb[], as_of timestamptz, OUT job_id bigint, OUT job_status text, OUT detail text)
 RETURNS SETOF record
@@ -172,12 +189,7 @@ BEGIN
     SELECT d.id, d.new_status, faults[d.ord] FROM ended d WHERE NOT plain
     UNION ALL
     SELECT u.id, CASE WHEN u.fault IS NULL THEN 'succeeded' ELSE 'failed' END, u.fault FROM unnest($1, faults) u (id, fault) WHERE plain;
-    -- Whoever queues a job of a connection that is being freed waits for its state, and wakes them later than this. Many at once
-    -- keep executors busy anyway.
-    IF connection_ids IS NULL OR current_setting('transaction_isolation') <> 'read committed'
-       OR EXISTS (SELECT 1 FROM unnest(connection_ids) u (id) JOIN ONLY sync.sync_jobs j ON j.connection_id = u.id AND j.status = 'queued') THEN
-        PERFORM sync._wake_executors();
-    END IF;
+    PERFORM sync._wake_after(connection_ids);
 END
 $$;
 COMMENT ON FUNCTION sync._complete(bigint[], tid[], tid[], jsonb[], jsonb[], boolean[], jsonb[], timestamptz) IS
