@@ -93,6 +93,21 @@ bool find_connection(const Call& call, int at) {
            find_row(call.end.connections, F_INT8EQ, column_value(call.end.jobs, call.end.job.connection_id));
 }
 
+// Jobs are ended in the order of their connections' places: rows and index entries that lie near each other
+// are written one after the other.
+struct Placed {
+    ItemPointerData connection;
+    int position;
+};
+
+int compare_places(const void* a, const void* b) {
+    const auto* x = static_cast<const Placed*>(a);
+    const auto* y = static_cast<const Placed*>(b);
+    const int32 order =
+        ItemPointerCompare(const_cast<ItemPointer>(&x->connection), const_cast<ItemPointer>(&y->connection));
+    return order != 0 ? order : x->position - y->position;
+}
+
 void end_locked(Call* call, int at) {
     if (!fetch_row(call->end.jobs, place_of(call->arguments.jobs, at)) || !find_connection(*call, at)) {
         report_conflict(call->end.jobs);
@@ -142,24 +157,22 @@ NullableDatum json_datum(JsonbValue* value) {
     return datum;
 }
 
-// Calls for_each with every element, until it returns false.
-template <class ForEach>
-bool all_bare(Jsonb* results, MemoryContext memory, ForEach for_each) {
+// The elements of the array, as long as they are bare: else fewer than there are.
+int read_all_bare(Jsonb* results, Bare* all) {
     JsonbIterator* it = JsonbIteratorInit(&results->root);
     JsonbValue element;
     JsonbIteratorToken token;
-    bool all = true;
-    while (all && (token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE) {
+    int count = 0;
+    while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE) {
         if (token == WJB_ELEM) {
             CHECK_FOR_INTERRUPTS();
-            MemoryContext caller = MemoryContextSwitchTo(memory);
-            Bare bare = {};
-            all = read_bare(element, &bare) && for_each(bare);
-            MemoryContextSwitchTo(caller);
-            MemoryContextReset(memory);
+            if (!read_bare(element, &all[count])) {
+                return count;
+            }
+            ++count;
         }
     }
-    return all;
+    return count;
 }
 
 // Whether the job still runs under the token; then it is in end.jobs, its connection in end.connections.
@@ -193,10 +206,16 @@ SYNC_ENGINE_FUNCTION(end_jobs) {
     }
     MemoryContext row =
         AllocSetContextCreate(CurrentMemoryContext, "sync_engine job", ALLOCSET_DEFAULT_SIZES);
-    for (int i = 0; i < call.arguments.jobs.count; ++i) {
+    const int count = call.arguments.jobs.count;
+    auto* order = static_cast<Placed*>(palloc(sizeof(Placed) * (static_cast<Size>(count) + 1)));
+    for (int i = 0; i < count; ++i) {
+        order[i] = {*place_of(call.arguments.connections, i), i};
+    }
+    qsort(order, static_cast<Size>(count), sizeof(Placed), compare_places);
+    for (int i = 0; i < count; ++i) {
         CHECK_FOR_INTERRUPTS();
         MemoryContext caller = MemoryContextSwitchTo(row);
-        end_locked(&call, i);
+        end_locked(&call, order[i].position);
         MemoryContextSwitchTo(caller);
         MemoryContextReset(row);
     }
@@ -207,25 +226,35 @@ SYNC_ENGINE_FUNCTION(end_jobs) {
 SYNC_ENGINE_FUNCTION(end_bare_jobs) {
     constexpr int kColumns = 2;
     Jsonb* results = PG_GETARG_JSONB_P(0);
-    MemoryContext row =
-        AllocSetContextCreate(CurrentMemoryContext, "sync_engine job", ALLOCSET_DEFAULT_SIZES);
     Datum values[kColumns] = {};
     bool nulls[kColumns] = {true, true};
-    if (JB_ROOT_IS_ARRAY(results) && all_bare(results, row, [](const Bare&) { return true; })) {
-        const auto most = static_cast<Size>(JB_ROOT_COUNT(results)) + 1;
+    const auto most = JB_ROOT_IS_ARRAY(results) ? static_cast<Size>(JB_ROOT_COUNT(results)) : 0;
+    auto* bare = static_cast<Bare*>(palloc0((most + 1) * sizeof(Bare)));
+    const int count = most > 0 ? read_all_bare(results, bare) : 0;
+    if (count > 0 && static_cast<Size>(count) == most) {
         auto* ids = static_cast<Datum*>(palloc(most * sizeof(Datum)));
         auto* connections = static_cast<Datum*>(palloc(most * sizeof(Datum)));
-        int count = 0;
+        auto* order = static_cast<Placed*>(palloc(most * sizeof(Placed)));
+        for (int i = 0; i < count; ++i) {
+            ids[i] = Int64GetDatum(bare[i].id);
+            order[i] = {places_in(bare[i].token).connection, i};
+        }
+        qsort(order, most, sizeof(Placed), compare_places);
         End end = start_end(PG_GETARG_TIMESTAMPTZ(1), false);
-        all_bare(results, row, [&](const Bare& bare) {
-            if (!find_bare(end, bare)) {
+        MemoryContext row =
+            AllocSetContextCreate(CurrentMemoryContext, "sync_engine job", ALLOCSET_DEFAULT_SIZES);
+        for (int i = 0; i < count; ++i) {
+            CHECK_FOR_INTERRUPTS();
+            MemoryContext caller = MemoryContextSwitchTo(row);
+            const Bare& job = bare[order[i].position];
+            if (!find_bare(end, job)) {
                 report_conflict(end.jobs);
             }
-            ids[count] = Int64GetDatum(bare.id);
-            connections[count++] = column_value(end.jobs, end.job.connection_id);
-            end_bare_job(&end, bare);
-            return true;
-        });
+            connections[i] = column_value(end.jobs, end.job.connection_id);
+            end_bare_job(&end, job);
+            MemoryContextSwitchTo(caller);
+            MemoryContextReset(row);
+        }
         finish_end(end);
         values[0] = array_of(ids, count, INT8OID);
         values[1] = array_of(connections, count, INT8OID);

@@ -217,7 +217,7 @@ bool take_lease(const Claim& claim, Datum job_id) {
            is_free(claim) && lease_row(claim, job_id, true);
 }
 
-void put_job(Claim* claim, Provider* provider, Datum token) {
+HeapTuple describe_job(Claim* claim, Provider* provider, Datum token) {
     const NullableDatum cursor = cursor_of(*claim);
     const NullableDatum input = nullable_column(claim->jobs, claim->job.input);
     Datum values[] = {column_value(claim->jobs, claim->job.id),
@@ -235,7 +235,10 @@ void put_job(Claim* claim, Provider* provider, Datum token) {
     bool nulls[lengthof(values)] = {};
     nulls[8] = cursor.isnull;
     nulls[9] = input.isnull;
-    tuplestore_putvalues(claim->result.store, claim->result.descriptor, values, nulls);
+    MemoryContext caller = MemoryContextSwitchTo(claim->memory);
+    HeapTuple told = heap_form_tuple(claim->result.descriptor, values, nulls);
+    MemoryContextSwitchTo(caller);
+    return told;
 }
 
 bool mark_running(const Claim& claim, Datum token, bool locked) {
@@ -263,22 +266,22 @@ void give_back(const Claim& claim) {
     }
 }
 
-// Takes the job in claim->jobs if it is still there to be had.
-void take_job(Claim* claim) {
+// Takes the job in claim->jobs if it is still there to be had: what the claimer is told of it, else null.
+HeapTuple take_job(Claim* claim) {
     const TimestampTz due = due_of(*claim);
     if (!text_is(column_value(claim->jobs, claim->job.status), "queued") || due > claim->as_of ||
         is_taken(claim->jobs)) {
-        return;
+        return nullptr;
     }
     const Datum connection = column_value(claim->jobs, claim->job.connection_id);
     Provider* provider = provider_of(claim, column_value(claim->jobs, claim->job.provider_slug));
     if (provider == nullptr || !provider->active || !find_row(claim->connections, F_INT8EQ, connection) ||
         !text_is(column_value(claim->connections, claim->connection_status), "active") ||
         !find_row(claim->states, F_INT8EQ, connection) || !is_free(*claim)) {
-        return;
+        return nullptr;
     }
     if (!take_lease(*claim, column_value(claim->jobs, claim->job.id))) {
-        return;
+        return nullptr;
     }
     pg_uuid_t token = make_claim_token({claim->connections->row->tts_tid, claim->states->changed->tts_tid});
     const Datum token_datum = UUIDPGetDatum(&token);
@@ -286,13 +289,43 @@ void take_job(Claim* claim) {
         !(lock_row(claim->jobs, LockTupleNoKeyExclusive, false, false) &&
           mark_running(*claim, token_datum, true))) {
         give_back(*claim);
-        return;
+        return nullptr;
     }
-    put_job(claim, provider, token_datum);
     provider->taken += 1;
     const double lag =
         TIMESTAMP_NOT_FINITE(due) ? 0.0 : static_cast<double>(claim->as_of - due) / USECS_PER_SEC;
     count_metric("sync_queue_lag_seconds", nullptr, lag);
+    return describe_job(claim, provider, token_datum);
+}
+
+// A candidate as it was read before any was taken.
+struct Candidate {
+    int64 connection;
+    int position;
+};
+
+int compare_candidates(const void* a, const void* b) {
+    const auto* x = static_cast<const Candidate*>(a);
+    const auto* y = static_cast<const Candidate*>(b);
+    if (x->connection != y->connection) {
+        return x->connection < y->connection ? -1 : 1;
+    }
+    return x->position - y->position;
+}
+
+// In the order of their connections, in which rows and index entries lie near each other; of one connection's
+// in claim order. A job that has moved since it was looked up was changed by somebody, and is passed by like
+// one that is locked.
+int read_candidates(const Claim& claim, const Elements& places, Candidate* candidates) {
+    int count = 0;
+    for (int i = 0; i < places.count; ++i) {
+        CHECK_FOR_INTERRUPTS();
+        if (fetch_row(claim.jobs, place_of(places, i))) {
+            candidates[count++] = {DatumGetInt64(column_value(claim.jobs, claim.job.connection_id)), i};
+        }
+    }
+    qsort(candidates, static_cast<Size>(count), sizeof(Candidate), compare_candidates);
+    return count;
 }
 
 }  // namespace
@@ -300,14 +333,22 @@ void take_job(Claim* claim) {
 SYNC_ENGINE_FUNCTION(take_jobs) {
     const Elements places = elements_of(fcinfo, 0);
     Claim claim = start_claim(fcinfo);
-    for (int i = 0; i < places.count; ++i) {
+    auto* candidates =
+        static_cast<Candidate*>(palloc(sizeof(Candidate) * (static_cast<Size>(places.count) + 1)));
+    const int count = read_candidates(claim, places, candidates);
+    auto* taken = static_cast<HeapTuple*>(palloc0(sizeof(HeapTuple) * (static_cast<Size>(places.count) + 1)));
+    for (int i = 0; i < count; ++i) {
         CHECK_FOR_INTERRUPTS();
-        // A job that has moved since was changed by somebody, and is passed by like one that is locked.
-        if (fetch_row(claim.jobs, place_of(places, i))) {
+        if (fetch_row(claim.jobs, place_of(places, candidates[i].position))) {
             MemoryContext caller = MemoryContextSwitchTo(row_memory(claim.jobs));
-            take_job(&claim);
+            taken[candidates[i].position] = take_job(&claim);
             MemoryContextSwitchTo(caller);
             MemoryContextReset(row_memory(claim.jobs));
+        }
+    }
+    for (int i = 0; i < places.count; ++i) {
+        if (taken[i] != nullptr) {
+            tuplestore_puttuple(claim.result.store, taken[i]);
         }
     }
     finish_claim(claim);
