@@ -60,15 +60,12 @@ FinishedColumns finished_columns(const RowTable* finished, const RowTable* jobs)
 }
 
 EndCounts* counts_of(End* end, Datum slug) {
-    for (EndCounts* counts = end->counts; counts != nullptr; counts = counts->next) {
-        if (text_is(slug, {VARDATA_ANY(counts->slug), VARSIZE_ANY_EXHDR(counts->slug)})) {
-            return counts;
-        }
+    if (EndCounts* known = find_by_slug(end->counts, slug)) {
+        return known;
     }
     MemoryContext caller = MemoryContextSwitchTo(end->memory);
     auto* counts = static_cast<EndCounts*>(palloc0(sizeof(EndCounts)));
-    const text* given = DatumGetTextPP(slug);
-    counts->slug = cstring_to_text_with_len(VARDATA_ANY(given), static_cast<int>(VARSIZE_ANY_EXHDR(given)));
+    counts->slug = DatumGetTextPCopy(slug);
     counts->next = end->counts;
     MemoryContextSwitchTo(caller);
     return end->counts = counts;

@@ -57,6 +57,17 @@ inline bool text_is(Datum value, std::string_view wanted) {
            memcmp(VARDATA_ANY(given), wanted.data(), wanted.size()) == 0;
 }
 
+// The entry of a list (next, slug) that has that slug; null where there is none. Lists are short: a call
+// meets few providers.
+template <class Entry>
+Entry* find_by_slug(Entry* first, Datum slug) {
+    Entry* entry = first;
+    while (entry != nullptr && !text_is(slug, {VARDATA_ANY(entry->slug), VARSIZE_ANY_EXHDR(entry->slug)})) {
+        entry = entry->next;
+    }
+    return entry;
+}
+
 // Counts or observes a value of a metric with these labels, as far as it has any.
 inline void count_metric(std::string_view name, const text* label, double value, const char* label2 = "") {
     if (!metrics_available()) {

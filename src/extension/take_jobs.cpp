@@ -115,18 +115,14 @@ void finish_claim(const Claim& claim) {
 
 // Null where there is none.
 Provider* provider_of(Claim* claim, Datum slug) {
-    const text* wanted = DatumGetTextPP(slug);
-    for (Provider* provider = claim->known; provider != nullptr; provider = provider->next) {
-        if (text_is(slug, {VARDATA_ANY(provider->slug), VARSIZE_ANY_EXHDR(provider->slug)})) {
-            return provider;
-        }
+    if (Provider* known = find_by_slug(claim->known, slug)) {
+        return known;
     }
     MemoryContext caller = MemoryContextSwitchTo(claim->memory);
     Provider* provider = nullptr;
     if (find_row(claim->providers, F_TEXTEQ, slug)) {
         provider = static_cast<Provider*>(palloc0(sizeof(Provider)));
-        provider->slug =
-            cstring_to_text_with_len(VARDATA_ANY(wanted), static_cast<int>(VARSIZE_ANY_EXHDR(wanted)));
+        provider->slug = DatumGetTextPCopy(slug);
         provider->active = text_is(column_value(claim->providers, claim->provider_status), "active");
         provider->connector = copy_of(nullable_column(claim->providers, claim->connector)).value;
         provider->config = copy_of(nullable_column(claim->providers, claim->provider_config));

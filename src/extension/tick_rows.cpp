@@ -162,10 +162,8 @@ void finish_tick(const Tick& tick) {
 }
 
 Provider* provider_of(Tick* tick, Datum slug) {
-    for (Provider* provider = tick->known; provider != nullptr; provider = provider->next) {
-        if (text_is(slug, {VARDATA_ANY(provider->slug), VARSIZE_ANY_EXHDR(provider->slug)})) {
-            return provider;
-        }
+    if (Provider* known = find_by_slug(tick->known, slug)) {
+        return known;
     }
     if (!find_row(tick->providers, F_TEXTEQ, slug)) {
         elog(ERROR, "the provider of a connection is gone");
