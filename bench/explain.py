@@ -14,8 +14,10 @@ BATCH = 100
 STATEMENTS = {
     "claim": {"_lanes": "claim_jobs: what there is to claim",
               "_take_jobs(": "claim_jobs: locks and takes it"},
-    "complete": {"_lock_results(": "complete_jobs: locks jobs and connections",
-                 "ended AS MATERIALIZED": "complete_jobs: ends them"},
+    "complete": {"_end_bare_jobs(": "complete_jobs: ends jobs with nothing but a cursor"},
+    "land": {"_lock_results(": "complete_jobs: locks jobs and connections",
+             "landed AS": "complete_jobs: lands signals",
+             "ended AS MATERIALIZED": "complete_jobs: ends them"},
     "tick": {"unparked AS": "tick_batch: what is due"},
     "idle": {"overran": "idle tick: lost jobs", "unparked AS": "idle tick: nothing is due",
              "FROM (SELECT 1": "idle tick: backlog"},
@@ -78,9 +80,12 @@ def load(cluster, first_due, rows):
 def work(explain, as_of, due):
     """One of each call. The first rounds fill caches."""
     claim = "SELECT job_id, claim_token FROM sync.claim_jobs('explain', %s, %s)"
-    rows = explain("claim", claim, BATCH, as_of)
-    done = json.dumps([{"job_id": job, "claim_token": str(token), "next_cursor": {"job": job}} for job, token in rows])
-    explain("complete", "SELECT * FROM sync.complete_jobs(%s, %s)", done, as_of)
+    complete = "SELECT * FROM sync.complete_jobs(%s, %s)"
+    for kind, signals in (("complete", []), ("land", [{"kind": "item", "dedupe_key": "new"}])):
+        rows = explain("claim", claim, BATCH, as_of)
+        done = [{"job_id": job, "claim_token": str(token), "next_cursor": {"job": job}, "signals": signals}
+                for job, token in rows]
+        explain(kind, complete, json.dumps(done), as_of)
     explain("next", "SELECT sync.next_claim_at(%s)", as_of)
     explain("idle", "SELECT * FROM sync.tick(%s)", as_of)
     explain("tick", "SELECT * FROM sync.tick_batch(%s, %s)", BATCH, due)

@@ -66,8 +66,8 @@ Claim start_claim(FunctionCallInfo fcinfo) {
     static const char* const kLeased[] = {"running_job_id"};
     Claim claim = {};
     claim.memory = CurrentMemoryContext;
-    claim.executor = PG_GETARG_DATUM(1);
-    claim.as_of = PG_GETARG_TIMESTAMPTZ(2);
+    claim.executor = PG_GETARG_DATUM(2);
+    claim.as_of = PG_GETARG_TIMESTAMPTZ(3);
     claim.jobs = open_table("sync_jobs", RowExclusiveLock, kTaken, lengthof(kTaken));
     claim.states = open_table("connection_state", RowExclusiveLock, kLeased, lengthof(kLeased));
     claim.connections = open_table("connections", AccessShareLock);
@@ -294,7 +294,6 @@ HeapTuple take_job(Claim* claim) {
     return describe_job(claim, provider, token_datum);
 }
 
-// A candidate as it was read before any was taken.
 struct Candidate {
     int64 connection;
     int position;
@@ -310,18 +309,15 @@ int compare_candidates(const void* a, const void* b) {
 }
 
 // In the order of their connections, in which rows and index entries lie near each other; of one connection's
-// in claim order. A job that has moved since it was looked up was changed by somebody, and is passed by like
-// one that is locked.
-int read_candidates(const Claim& claim, const Elements& places, Candidate* candidates) {
-    int count = 0;
-    for (int i = 0; i < places.count; ++i) {
-        CHECK_FOR_INTERRUPTS();
-        if (fetch_row(claim.jobs, place_of(places, i))) {
-            candidates[count++] = {DatumGetInt64(column_value(claim.jobs, claim.job.connection_id)), i};
-        }
+// in claim order.
+Candidate* ordered_candidates(const Elements& connections) {
+    auto* candidates =
+        static_cast<Candidate*>(palloc(sizeof(Candidate) * (static_cast<Size>(connections.count) + 1)));
+    for (int i = 0; i < connections.count; ++i) {
+        candidates[i] = {DatumGetInt64(connections.values[i]), i};
     }
-    qsort(candidates, static_cast<Size>(count), sizeof(Candidate), compare_candidates);
-    return count;
+    qsort(candidates, static_cast<Size>(connections.count), sizeof(Candidate), compare_candidates);
+    return candidates;
 }
 
 }  // namespace
@@ -329,12 +325,15 @@ int read_candidates(const Claim& claim, const Elements& places, Candidate* candi
 SYNC_ENGINE_FUNCTION(take_jobs) {
     const Elements places = elements_of(fcinfo, 0);
     Claim claim = start_claim(fcinfo);
-    auto* candidates =
-        static_cast<Candidate*>(palloc(sizeof(Candidate) * (static_cast<Size>(places.count) + 1)));
-    const int count = read_candidates(claim, places, candidates);
+    const Elements connections = elements_of(fcinfo, 1);
+    if (connections.count != places.count) {
+        elog(ERROR, "%d places of jobs, but %d connections", places.count, connections.count);
+    }
+    const Candidate* candidates = ordered_candidates(connections);
     auto* taken = static_cast<HeapTuple*>(palloc0(sizeof(HeapTuple) * (static_cast<Size>(places.count) + 1)));
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < places.count; ++i) {
         CHECK_FOR_INTERRUPTS();
+        // A job that has moved since was changed by somebody, and is passed by like one that is locked.
         if (fetch_row(claim.jobs, place_of(places, candidates[i].position))) {
             MemoryContext caller = MemoryContextSwitchTo(row_memory(claim.jobs));
             taken[candidates[i].position] = take_job(&claim);

@@ -115,14 +115,14 @@ CREATE FUNCTION sync._new_signals(signals jsonb, tenant_id text, connection_id b
 COMMENT ON FUNCTION sync._new_signals(jsonb, text, bigint, oid[]) IS
     'Internal: the signals of an array with which nothing is wrong whose keys are not in these indexes, each key once; what is missing is null';
 
-CREATE FUNCTION sync._take_jobs(candidates tid[], incarnation text, as_of timestamptz,
+CREATE FUNCTION sync._take_jobs(candidates tid[], connections bigint[], incarnation text, as_of timestamptz,
                                 OUT job_id bigint, OUT claim_token uuid, OUT tenant_id text, OUT connection_id bigint, OUT provider_slug text,
                                 OUT job_type text, OUT priority int, OUT attempts int, OUT cursor jsonb, OUT input jsonb, OUT connector text,
                                 OUT config jsonb)
     RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_take_jobs';
-COMMENT ON FUNCTION sync._take_jobs(tid[], text, timestamptz) IS
-    'Internal: claims those of the queued jobs, given by their place, that are still to be had';
+COMMENT ON FUNCTION sync._take_jobs(tid[], bigint[], text, timestamptz) IS
+    'Internal: claims those of the queued jobs, given by their place, that are still to be had, in the order of their connections; returns them in the order given';
 
 CREATE FUNCTION sync._end_jobs(job_tids tid[], connection_tids tid[], received int[], inserted int[], next_cursors jsonb[], has_more boolean[],
                                all_stats jsonb[], errors jsonb[], as_of timestamptz,

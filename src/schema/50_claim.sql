@@ -127,10 +127,10 @@ DECLARE
     wanted int := max_jobs;
     n int;
     candidates tid[];
+    connections bigint[];
     after_priority int;
     after_due timestamptz;
     after_id bigint;
-    plain boolean;
 BEGIN
     PERFORM sync._require_time(as_of);
     IF max_jobs IS NULL OR max_jobs < 1 THEN
@@ -144,12 +144,12 @@ BEGIN
     LOOP
         -- Candidates in claim order, unlocked: locking each lane's first rows would hide them from other claimers.
         -- The subquery's order is the order in which they are gathered: the last one is where the next round goes on.
-        SELECT g.tids, g.n, g.priorities[g.n], g.dues[g.n], g.ids[g.n]
-        INTO candidates, n, after_priority, after_due, after_id
-        FROM (SELECT array_agg(c.tid) AS tids, count(*)::int AS n, array_agg(c.priority) AS priorities, array_agg(c.due) AS dues,
+        SELECT g.tids, g.connections, g.n, g.priorities[g.n], g.dues[g.n], g.ids[g.n]
+        INTO candidates, connections, n, after_priority, after_due, after_id
+        FROM (SELECT array_agg(c.tid) AS tids, array_agg(c.connection_id) AS connections, count(*)::int AS n, array_agg(c.priority) AS priorities, array_agg(c.due) AS dues,
                      array_agg(c.id) AS ids
               FROM (
-                    SELECT x.id, x.tid, l.priority, x.due
+                    SELECT x.id, x.tid, x.connection_id, l.priority, x.due
                     FROM (SELECT k.slug, k.priority, k.lane,
                                  CASE WHEN again.goes_on THEN after_due ELSE k.from_due END AS from_due,
                                  CASE WHEN again.goes_on THEN after_id ELSE k.from_id END AS from_id
@@ -157,7 +157,7 @@ BEGIN
                           CROSS JOIN LATERAL (SELECT k.priority = after_priority AND (after_due, after_id) > (k.from_due, k.from_id) AS goes_on) again
                           WHERE after_priority IS NULL OR k.priority <= after_priority) l
                     LEFT JOIN LATERAL (
-                        SELECT j.id, j.ctid AS tid, GREATEST(j.scheduled_at, j.retry_after) AS due
+                        SELECT j.id, j.ctid AS tid, j.connection_id, GREATEST(j.scheduled_at, j.retry_after) AS due
                         FROM ONLY sync.sync_jobs j
                         WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
                           AND GREATEST(j.scheduled_at, j.retry_after) <= $3
@@ -169,11 +169,11 @@ BEGIN
                     LIMIT wanted) c) g;
         EXIT WHEN n = 0;
 
-        plain := sync._rows_are_plain(false);
-        RETURN QUERY
-        SELECT t.* FROM sync._take_jobs(candidates, incarnation, $3) t WHERE plain
-        UNION ALL
-        SELECT t.* FROM sync._take_jobs_by_statement(candidates, incarnation, $3) t WHERE NOT plain;
+        IF sync._rows_are_plain(false) THEN
+            RETURN QUERY SELECT t.* FROM sync._take_jobs(candidates, connections, incarnation, $3) t;
+        ELSE
+            RETURN QUERY SELECT t.* FROM sync._take_jobs_by_statement(candidates, incarnation, $3) t;
+        END IF;
         DECLARE
             got int;
         BEGIN

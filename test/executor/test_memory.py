@@ -1,60 +1,19 @@
 """What a page of 100,000 signals, 50 MB, takes in sync-executor and in its backend: at most 200 MB each."""
 
-import contextlib
-import http.server
-import json
 import pathlib
 import re
-import threading
+import sys
 
 from harness.executor import executable
 from harness.server import EXECUTOR_ROLE
 from harness.waiting import wait_until
 
-SIGNALS = 100_000
-SIGNAL_BYTES = 500
+# The page that `make bench` measures.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+from big_page import BODY_LIMIT, CONFIG, SIGNALS, api_of, page  # noqa: E402
+
 MOST_BYTES = 200 * 2**20
-BODY_LIMIT = 64 * 2**20
 PATIENCE_SECONDS = 120
-
-
-def big_page():
-    """Records that become signals of SIGNAL_BYTES each."""
-    frame = len('{"kind":"item","occurred_at":"2026-03-01T12:15:00Z","dedupe_key":"k00000","payload":}')
-    records = []
-    for number in range(SIGNALS):
-        record = {"id": f"k{number}", "at": "2026-03-01T12:15:00Z", "labels": ["bug", "help wanted"], "text": ""}
-        record["text"] = "x" * (SIGNAL_BYTES - frame - len(json.dumps(record)))
-        records.append(record)
-    return json.dumps({"items": records}).encode()
-
-
-@contextlib.contextmanager
-def api_of(body):
-    """Answers every request with the same body; its URL."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    serving = threading.Thread(target=server.serve_forever, daemon=True)
-    serving.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        serving.join()
-        server.server_close()
 
 
 def is_sanitized():
@@ -68,10 +27,8 @@ def peak_bytes(pid):
 
 
 def test_a_page_of_100_000_signals_takes_little_memory(engine):
-    with api_of(big_page()) as url:
-        engine.provider("big", config={
-            "base_url": url, "path": "/items", "records": "/items", "max_body_bytes": BODY_LIMIT,
-            "mapping": {"kind": "item", "occurred_at": "/at", "dedupe_key": "{{record.id}}"}})
+    with api_of(page()) as url:
+        engine.provider("big", config=CONFIG | {"base_url": url})
         connection = engine.connection("big")
         job = engine.trigger(connection)
         running = engine.executor("--max-body-bytes", str(BODY_LIMIT), "--log-level", "info")

@@ -162,28 +162,20 @@ $writer->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
 $writer->query_safe('SELECT count(*) FROM sync.connections');
 my $claimer = $node->background_psql('d');
 
-sub buffers_of
-{
-    my ($query) = @_;
-    my $plan = $claimer->query_safe("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) $query");
-    my ($hit) = $plan =~ /"Shared Hit Blocks": (\d+)/;
-    my ($read) = $plan =~ /"Shared Read Blocks": (\d+)/;
-    return $hit + $read;
-}
 my $claim_one = q{SELECT * FROM sync.claim_jobs('e', 1)};
 # The first ones read the catalogs.
-buffers_of($claim_one) for 1 .. 3;
-my $fresh = buffers_of($claim_one);
+buffers_of($claimer, $claim_one) for 1 .. 3;
+my $fresh = buffers_of($claimer, $claim_one);
 $claimer->query_safe(q{DO $$ BEGIN FOR i IN 1 .. 50 LOOP PERFORM * FROM sync.claim_jobs('e', 100); COMMIT; END LOOP; END $$});
 my $after;
 $deadline = time + 60;
 do
 {
-    $after = buffers_of($claim_one);
+    $after = buffers_of($claimer, $claim_one);
 } until ($after <= 3 * $fresh || time > $deadline);
 cmp_ok($after, '<=', 3 * $fresh, "behind 5,000 jobs and an open snapshot a claim reads $after buffers, $fresh before");
 $claimer->query_safe('SET enable_seqscan = off');
-my $walk = buffers_of(q{SELECT j.id FROM ONLY sync.sync_jobs j WHERE j.status = 'queued' AND j.provider_slug = 'p' AND j.priority = 0
+my $walk = buffers_of($claimer, q{SELECT j.id FROM ONLY sync.sync_jobs j WHERE j.status = 'queued' AND j.provider_slug = 'p' AND j.priority = 0
     ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1});
 cmp_ok($walk, '>', 10 * $fresh, "the walk over them would be $walk");
 $claimer->quit;

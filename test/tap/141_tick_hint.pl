@@ -170,25 +170,16 @@ $node->safe_psql('d', 'VACUUM ANALYZE');
 $writer->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
 $writer->query_safe('SELECT count(*) FROM sync.connections');
 my $ticker = $node->background_psql('d');
-
-sub buffers_of
-{
-    my ($query) = @_;
-    my $plan = $ticker->query_safe("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) $query");
-    my ($hit) = $plan =~ /"Shared Hit Blocks": (\d+)/;
-    my ($read) = $plan =~ /"Shared Read Blocks": (\d+)/;
-    return $hit + $read;
-}
 $ticker->query_safe(q{DO $$ BEGIN WHILE (SELECT more FROM sync.tick_batch(500)) LOOP COMMIT; END LOOP; END $$});
 my $after;
 $deadline = time + 60;
 do
 {
-    $after = buffers_of(q{SELECT * FROM sync.tick_batch()});
+    $after = buffers_of($ticker, q{SELECT * FROM sync.tick_batch()});
 } until ($after <= 100 || time > $deadline);
 cmp_ok($after, '<=', 100, "behind 5,000 connections and an open snapshot an idle tick reads $after buffers");
 $ticker->query_safe('SET enable_seqscan = off');
-my $walk = buffers_of(q{SELECT count(*) FROM sync.connection_state s WHERE s.due_at <= now()});
+my $walk = buffers_of($ticker, q{SELECT count(*) FROM sync.connection_state s WHERE s.due_at <= now()});
 cmp_ok($walk, '>', 200, "the walk over them would be $walk");
 $ticker->quit;
 $writer->query_safe('COMMIT');

@@ -11,7 +11,7 @@ use Test::More;
 
 our @EXPORT = qw(new_node watch_log create_extension add_connection worker_pid wait_for_worker
   wait_for_other_worker wait_for_no_worker wait_for_jobs log_position log_since processes_log_since
-  ticks_done wait_for_ticks poke_worker count_processes count_locks);
+  ticks_done wait_for_ticks poke_worker count_processes count_locks buffers_of);
 
 my @nodes;
 
@@ -192,6 +192,16 @@ sub count_locks
     my ($node, $pid) = @_;
     return $node->safe_psql('postgres',
         "SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype <> 'virtualxid'");
+}
+
+# How many buffers the query reads in that session, a background_psql.
+sub buffers_of
+{
+    my ($session, $query) = @_;
+    my $plan = $session->query_safe("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) $query");
+    my ($hit) = $plan =~ /"Shared Hit Blocks": (\d+)/;
+    my ($read) = $plan =~ /"Shared Read Blocks": (\d+)/;
+    return $hit + $read;
 }
 
 1;
