@@ -73,7 +73,7 @@ def load(cluster, first_due, rows):
         while more:
             more = db.execute("SELECT more FROM sync.tick_batch(NULL, %s)", [first_due]).fetchone()[0]
         db.execute("SELECT bench.fill_others(%s, 'bench', %s + interval '10 minutes')", [10 * BATCH, first_due])
-        db.execute("SELECT bench.finish_others(%s, %s)", [rows, first_due])
+        db.execute("SELECT bench.finish_others(0, %s, %s)", [rows, first_due])
         db.execute("VACUUM ANALYZE")
 
 
