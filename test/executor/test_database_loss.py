@@ -17,6 +17,7 @@ def busy(engine, connections=30, items=15):
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_postgres_is_restarted_in_the_middle(engine, cluster, mode):
+    engine.db.configure(lease_seconds=5)  # the restart may lose the reply to a claim
     connections = busy(engine)
     running = engine.executor("--concurrency", "10").ready()
     wait_until(lambda: engine.db.value("SELECT count(*) FROM sync.signals") > 0, "the first signals")
@@ -29,6 +30,7 @@ def test_postgres_is_restarted_in_the_middle(engine, cluster, mode):
 
 
 def test_the_network_is_gone_for_a_while(engine, proxy):
+    engine.db.configure(lease_seconds=5)  # the cut may lose the reply to a claim
     connections = busy(engine)
     running = engine.executor("--concurrency", "10", url=engine.db.url(proxy.port)).ready()
     wait_until(lambda: engine.db.value("SELECT count(*) FROM sync.signals") > 0, "the first signals")
