@@ -1,0 +1,157 @@
+// Local times of a cron expression put into a time zone: what its changes of the clocks skip and repeat.
+#include <algorithm>
+
+#include "core/cron.hpp"
+
+namespace sync_engine {
+
+namespace {
+
+constexpr InstantSeconds kFirstInstant = kTimestampMin / kMicrosPerSecond;
+constexpr InstantSeconds kLastInstant = kTimestampMax / kMicrosPerSecond;
+
+InstantSeconds seconds_before(TimestampUs t) {
+    return t / kMicrosPerSecond - (t % kMicrosPerSecond < 0 ? 1 : 0);
+}
+
+LocalSeconds local_begin(const ZoneSpan& span) {
+    return span.begin + span.offset;
+}
+LocalSeconds local_end(const ZoneSpan& span) {
+    return span.end + span.offset;
+}
+
+bool holds(const ZoneSpan& span, LocalSeconds local) {
+    return local >= local_begin(span) && local < local_end(span);
+}
+
+class Search {
+  public:
+    Search(const CronExpression& cron, const TimeZone& zone, CronPolicy policy)
+        : cron_(cron), zone_(zone), policy_(policy) {}
+
+    // The first firing instant at or after, the last at or before.
+    [[nodiscard]] std::optional<InstantSeconds> forward(InstantSeconds from) const;
+    [[nodiscard]] std::optional<InstantSeconds> backward(InstantSeconds to) const;
+
+  private:
+    [[nodiscard]] bool occurs_earlier(const ZoneSpan& span, LocalSeconds local) const;
+    [[nodiscard]] bool occurs_later(const ZoneSpan& span, LocalSeconds local) const;
+    [[nodiscard]] bool counts(const ZoneSpan& span, LocalSeconds local) const;
+    [[nodiscard]] bool fires_after_gap(const ZoneSpan& span) const;
+
+    const CronExpression& cron_;
+    const TimeZone& zone_;
+    CronPolicy policy_;
+};
+
+bool Search::occurs_earlier(const ZoneSpan& span, LocalSeconds local) const {
+    for (ZoneSpan other = span; other.begin > kFirstInstant && other.begin > span.begin - kZoneReach;) {
+        other = zone_.span_at(other.begin - 1);
+        if (holds(other, local)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Search::occurs_later(const ZoneSpan& span, LocalSeconds local) const {
+    for (ZoneSpan other = span; other.end <= kLastInstant && other.end < span.end + kZoneReach;) {
+        other = zone_.span_at(other.end);
+        if (holds(other, local)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Whether a matching local time of the span is one that runs.
+bool Search::counts(const ZoneSpan& span, LocalSeconds local) const {
+    if (cron_.every_hour || policy_.fold == DstFold::both) {
+        return true;
+    }
+    return policy_.fold == DstFold::first ? !occurs_earlier(span, local) : !occurs_later(span, local);
+}
+
+// Whether the change of the clocks with which the span begins skipped a matching local time that runs after it.
+bool Search::fires_after_gap(const ZoneSpan& span) const {
+    if (cron_.every_hour || policy_.gap == DstGap::skip || span.begin <= kFirstInstant) {
+        return false;
+    }
+    const ZoneSpan before = zone_.span_at(span.begin - 1);
+    if (before.offset >= span.offset) {
+        return false;
+    }
+    const std::optional<LocalSeconds> skipped = cron_at_or_after(cron_, local_end(before));
+    return skipped && *skipped < local_begin(span);
+}
+
+std::optional<InstantSeconds> Search::forward(InstantSeconds from) const {
+    while (from <= kLastInstant) {
+        const ZoneSpan span = zone_.span_at(from);
+        if (from == span.begin && fires_after_gap(span)) {
+            return from;
+        }
+        std::optional<LocalSeconds> local = cron_at_or_after(cron_, from + span.offset);
+        while (local && *local < local_end(span)) {
+            if (counts(span, *local)) {
+                const InstantSeconds found = *local - span.offset;
+                return found <= kLastInstant ? std::optional(found) : std::nullopt;
+            }
+            local = cron_at_or_after(cron_, *local + 1);
+        }
+        if (!local) {
+            return std::nullopt;
+        }
+        // No instant runs unless its local time, or one that was skipped right before it, matches: there is none
+        // before this one.
+        from = std::max(span.end, *local - kZoneReach);
+    }
+    return std::nullopt;
+}
+
+std::optional<InstantSeconds> Search::backward(InstantSeconds to) const {
+    while (to >= kFirstInstant) {
+        const ZoneSpan span = zone_.span_at(to);
+        std::optional<LocalSeconds> local = cron_at_or_before(cron_, to + span.offset);
+        while (local && *local >= local_begin(span)) {
+            if (counts(span, *local)) {
+                const InstantSeconds found = *local - span.offset;
+                return found >= kFirstInstant ? std::optional(found) : std::nullopt;
+            }
+            local = cron_at_or_before(cron_, *local - 1);
+        }
+        if (fires_after_gap(span)) {
+            return span.begin;
+        }
+        if (!local) {
+            return std::nullopt;
+        }
+        to = std::min(span.begin - 1, *local + kZoneReach);
+    }
+    return std::nullopt;
+}
+
+std::optional<TimestampUs> timestamp(std::optional<InstantSeconds> seconds) {
+    return seconds ? std::optional(*seconds * kMicrosPerSecond) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<TimestampUs> cron_next(const CronExpression& cron, const TimeZone& zone, TimestampUs after,
+                                     CronPolicy policy) {
+    if (after >= kTimestampMax) {
+        return std::nullopt;
+    }
+    return timestamp(Search(cron, zone, policy).forward(seconds_before(clamp_finite(after)) + 1));
+}
+
+std::optional<TimestampUs> cron_previous(const CronExpression& cron, const TimeZone& zone, TimestampUs before,
+                                         CronPolicy policy) {
+    if (before <= kTimestampMin) {
+        return std::nullopt;
+    }
+    return timestamp(Search(cron, zone, policy).backward(seconds_before(clamp_finite(before) - 1)));
+}
+
+}  // namespace sync_engine
