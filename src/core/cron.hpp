@@ -20,8 +20,8 @@ struct CronExpression {
     std::uint32_t hours = 0;
     std::uint32_t months = 0;  // 1..12
 
-    // Days of the month, 1..31; those whose nearest weekday is meant (15W); how many days before the last (L is
-    // bit 0, L-3 bit 3); and the last Monday to Friday (LW).
+    // Days of the month, 1..31; those whose nearest weekday is meant (15W); how many days before the last (L
+    // is bit 0, L-3 bit 3); and the last Monday to Friday (LW).
     std::uint32_t days = 0;
     std::uint32_t nearest_weekdays = 0;
     std::uint32_t days_before_last = 0;

@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::array<const char*, 7> kWeekdays = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                                   "Thursday", "Friday", "Saturday"};
-constexpr std::array<const char*, 13> kMonths = {"",     "January", "February",  "March",   "April",    "May",     "June",
-                                                 "July", "August",  "September", "October", "November", "December"};
+constexpr std::array<const char*, 13> kMonths = {"",        "January",  "February", "March",  "April",
+                                                 "May",     "June",     "July",     "August", "September",
+                                                 "October", "November", "December"};
 constexpr std::array<const char*, 6> kOrdinals = {"", "first", "second", "third", "fourth", "fifth"};
 constexpr std::uint64_t kSixty = (std::uint64_t{1} << 60) - 1;
 constexpr std::uint32_t kDayHours = (1U << 24) - 1;
@@ -69,7 +70,7 @@ std::string two_digits(int value) {
 
 std::string ordinal(int value) {
     const bool teen = value / 10 == 1;
-    const char* ending = teen             ? "th"
+    const char* ending = teen              ? "th"
                          : value % 10 == 1 ? "st"
                          : value % 10 == 2 ? "nd"
                          : value % 10 == 3 ? "rd"
@@ -79,7 +80,8 @@ std::string ordinal(int value) {
 
 // The n of a set that is every nth value from 0 on; 0 where it is none.
 int step_of(std::uint64_t set, int values) {
-    const int second = (set & 1) == 0 || std::popcount(set) < 2 ? 0 : std::countr_zero(set & ~std::uint64_t{1});
+    const int second =
+        (set & 1) == 0 || std::popcount(set) < 2 ? 0 : std::countr_zero(set & ~std::uint64_t{1});
     for (int i = 0; second > 0 && i < values; ++i) {
         if ((set >> i & 1) != (i % second == 0 ? 1U : 0U)) {
             return 0;
@@ -99,7 +101,8 @@ std::string within_minute(const CronExpression& cron) {
     if (step > 0) {
         return "every " + std::to_string(step) + " seconds of ";
     }
-    return (std::popcount(cron.seconds) > 1 ? "at seconds " : "at second ") + list(cron.seconds, plain) + " of ";
+    return (std::popcount(cron.seconds) > 1 ? "at seconds " : "at second ") + list(cron.seconds, plain) +
+           " of ";
 }
 
 std::string times_of_day(const CronExpression& cron) {
@@ -122,7 +125,8 @@ std::string hours_of(const CronExpression& cron) {
     if (step > 1) {
         return "every " + ordinal(step) + " hour";
     }
-    return std::string("the ") + (std::popcount(cron.hours) > 1 ? "hours " : "hour ") + list(cron.hours, plain);
+    return std::string("the ") + (std::popcount(cron.hours) > 1 ? "hours " : "hour ") +
+           list(cron.hours, plain);
 }
 
 std::string time_part(const CronExpression& cron) {
@@ -138,8 +142,8 @@ std::string time_part(const CronExpression& cron) {
     } else if (step > 1) {
         minutes = "every " + std::to_string(step) + " minutes";
     } else {
-        minutes = std::string(seconds.empty() ? "at " : "") + (std::popcount(cron.minutes) > 1 ? "minutes " : "minute ") +
-                  list(cron.minutes, plain);
+        minutes = std::string(seconds.empty() ? "at " : "") +
+                  (std::popcount(cron.minutes) > 1 ? "minutes " : "minute ") + list(cron.minutes, plain);
     }
     if (cron.hours == kDayHours && (cron.minutes == kSixty || step > 1)) {
         return seconds + minutes;
@@ -167,8 +171,9 @@ std::vector<std::string> day_names(const CronExpression& cron) {
 std::vector<std::string> weekday_names(const CronExpression& cron) {
     // Monday first, so that SAT,SUN and MON-FRI stay together.
     const std::uint64_t monday_first = (cron.weekdays >> 1) | (cron.weekdays & 1) << 6;
-    std::vector<std::string> names =
-        parts_of(monday_first, [](int day) { return std::string(kWeekdays[static_cast<std::size_t>((day + 1) % 7)]); });
+    std::vector<std::string> names = parts_of(monday_first, [](int day) {
+        return std::string(kWeekdays[static_cast<std::size_t>((day + 1) % 7)]);
+    });
     for (std::size_t weekday = 0; weekday < 7; ++weekday) {
         for (std::size_t n = 1; n <= 5; ++n) {
             if ((cron.nth_weekdays[weekday] >> n & 1) != 0) {
@@ -210,7 +215,8 @@ std::string day_part(const CronExpression& cron) {
 std::string describe_cron(const CronExpression& cron) {
     std::string out = time_part(cron) + day_part(cron);
     if (cron.months != kYearMonths) {
-        out += " in " + list(cron.months, [](int month) { return std::string(kMonths[static_cast<std::size_t>(month)]); });
+        out += " in " + list(cron.months,
+                             [](int month) { return std::string(kMonths[static_cast<std::size_t>(month)]); });
     }
     return out;
 }

@@ -41,7 +41,8 @@ constexpr Alias kAliases[] = {
     {"@daily", "0 0 * * *"},  {"@midnight", "0 0 * * *"}, {"@hourly", "0 * * * *"}};
 
 constexpr const char* kFieldsHint =
-    "Five fields: minute hour day-of-month month day-of-week, or six with seconds first; for instance 30 2 * * "
+    "Five fields: minute hour day-of-month month day-of-week, or six with seconds first; for instance 30 2 * "
+    "* "
     "MON-FRI.";
 
 std::string upper(std::string_view text) {
@@ -188,7 +189,8 @@ std::uint64_t Parser::item(const Field& field, std::string_view text) {
 
 std::uint64_t Parser::simple_field(const Field& field, std::string_view text) {
     std::uint64_t set = 0;
-    for (const std::string_view part : split(text, [](char c) { return c == ','; }, true)) {
+    for (const std::string_view part : split(
+             text, [](char c) { return c == ','; }, true)) {
         set |= item(field, part);
     }
     return set;
@@ -207,7 +209,8 @@ bool Parser::special_day(std::string_view item) {
     if (item.starts_with("L-")) {
         const std::optional<int> before = number(item.substr(2));
         if (!before || *before > kMostBeforeLast) {
-            fail_in(kDay, item, "L-n is for n days before the last, up to " + std::to_string(kMostBeforeLast));
+            fail_in(kDay, item,
+                    "L-n is for n days before the last, up to " + std::to_string(kMostBeforeLast));
         } else {
             cron_.days_before_last |= std::uint32_t{1} << *before;
         }
@@ -250,7 +253,8 @@ bool Parser::special_weekday(std::string_view item) {
 
 void Parser::days(std::string_view text) {
     cron_.any_day = text == "?" || text.starts_with('*');
-    for (const std::string_view part : split(text == "?" ? "*" : text, [](char c) { return c == ','; }, true)) {
+    for (const std::string_view part : split(
+             text == "?" ? "*" : text, [](char c) { return c == ','; }, true)) {
         if (!special_day(part)) {
             cron_.days |= static_cast<std::uint32_t>(item(kDay, part));
         }
@@ -259,7 +263,8 @@ void Parser::days(std::string_view text) {
 
 void Parser::weekdays(std::string_view text) {
     cron_.any_weekday = text == "?" || text.starts_with('*');
-    for (const std::string_view part : split(text == "?" ? "*" : text, [](char c) { return c == ','; }, true)) {
+    for (const std::string_view part : split(
+             text == "?" ? "*" : text, [](char c) { return c == ','; }, true)) {
         if (!special_weekday(part)) {
             const std::uint64_t set = item(kWeekday, part);
             cron_.weekdays |= static_cast<std::uint8_t>((set | set >> 7) & 0x7F);
@@ -269,7 +274,8 @@ void Parser::weekdays(std::string_view text) {
 
 std::variant<CronExpression, CronFault> Parser::parse(std::string_view text) {
     if (text.size() > kMostText) {
-        return CronFault{"the expression is longer than " + std::to_string(kMostText) + " characters", kFieldsHint};
+        return CronFault{"the expression is longer than " + std::to_string(kMostText) + " characters",
+                         kFieldsHint};
     }
     const std::string whole = upper(text);
     std::vector<std::string_view> fields = split(whole, is_blank, false);
@@ -283,9 +289,9 @@ std::variant<CronExpression, CronFault> Parser::parse(std::string_view text) {
                          "There are @yearly, @monthly, @weekly, @daily, @midnight and @hourly."};
     }
     if (fields.size() != 5 && fields.size() != 6) {
-        return CronFault{"a cron expression has five fields, or six with seconds, not " +
-                             std::to_string(fields.size()),
-                         kFieldsHint};
+        return CronFault{
+            "a cron expression has five fields, or six with seconds, not " + std::to_string(fields.size()),
+            kFieldsHint};
     }
     cron_.has_seconds = fields.size() == 6;
     cron_.seconds = 1;

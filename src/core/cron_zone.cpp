@@ -47,7 +47,9 @@ class Search {
 
 bool Search::occurs_earlier(const ZoneSpan& span, LocalSeconds local) const {
     for (ZoneSpan other = span; other.begin > kFirstInstant && other.begin > span.begin - kZoneReach;) {
-        other = zone_.span_at(other.begin - 1);
+        const InstantSeconds end = other.begin;
+        other = zone_.span_at(end - 1);
+        other.end = end;  // the same change of the clocks, or none at all
         if (holds(other, local)) {
             return true;
         }
@@ -57,7 +59,9 @@ bool Search::occurs_earlier(const ZoneSpan& span, LocalSeconds local) const {
 
 bool Search::occurs_later(const ZoneSpan& span, LocalSeconds local) const {
     for (ZoneSpan other = span; other.end <= kLastInstant && other.end < span.end + kZoneReach;) {
-        other = zone_.span_at(other.end);
+        const InstantSeconds begin = other.end;
+        other = zone_.span_at(begin);
+        other.begin = begin;
         if (holds(other, local)) {
             return true;
         }
@@ -73,7 +77,8 @@ bool Search::counts(const ZoneSpan& span, LocalSeconds local) const {
     return policy_.fold == DstFold::first ? !occurs_earlier(span, local) : !occurs_later(span, local);
 }
 
-// Whether the change of the clocks with which the span begins skipped a matching local time that runs after it.
+// Whether the change of the clocks with which the span begins skipped a matching local time that runs after
+// it.
 bool Search::fires_after_gap(const ZoneSpan& span) const {
     if (cron_.every_hour || policy_.gap == DstGap::skip || span.begin <= kFirstInstant) {
         return false;
@@ -100,12 +105,13 @@ std::optional<InstantSeconds> Search::forward(InstantSeconds from) const {
             }
             local = cron_at_or_after(cron_, *local + 1);
         }
-        if (!local) {
+        // No instant runs unless its local time, or one that was skipped right before it, matches. What
+        // follows the span may be earlier by the wall clock than what was looked at here.
+        const std::optional<LocalSeconds> first = cron_at_or_after(cron_, from + span.offset - kZoneReach);
+        if (!first) {
             return std::nullopt;
         }
-        // No instant runs unless its local time, or one that was skipped right before it, matches: there is none
-        // before this one.
-        from = std::max(span.end, *local - kZoneReach);
+        from = std::max(span.end, *first - kZoneReach);
     }
     return std::nullopt;
 }
@@ -124,10 +130,11 @@ std::optional<InstantSeconds> Search::backward(InstantSeconds to) const {
         if (fires_after_gap(span)) {
             return span.begin;
         }
-        if (!local) {
+        const std::optional<LocalSeconds> last = cron_at_or_before(cron_, to + span.offset + kZoneReach);
+        if (!last) {
             return std::nullopt;
         }
-        to = std::min(span.begin - 1, *local + kZoneReach);
+        to = std::min(span.begin - 1, *last + kZoneReach);
     }
     return std::nullopt;
 }

@@ -64,7 +64,8 @@ const Known* known_of(FunctionCallInfo fcinfo) {
     const text* expression = PG_GETARG_TEXT_PP(0);
     const text* zone_name = PG_GETARG_TEXT_PP(1);
     auto* known = static_cast<Known*>(fcinfo->flinfo->fn_extra);
-    if (known != nullptr && view_of(expression) == known->expression && view_of(zone_name) == known->zone_name) {
+    if (known != nullptr && view_of(expression) == known->expression &&
+        view_of(zone_name) == known->zone_name) {
         return known;
     }
     const CronExpression cron = cron_of(expression);
@@ -91,21 +92,23 @@ CronPolicy policy_of(const text* gap, const text* fold) {
         policy.gap = DstGap::skip;
     } else if (view_of(gap) != "run_after") {
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("dst_gap cannot be \"%s\"", text_to_cstring(gap)), errhint("Use run_after or skip.")));
+                        errmsg("dst_gap cannot be \"%s\"", text_to_cstring(gap)),
+                        errhint("Use run_after or skip.")));
     }
     if (view_of(fold) == "second") {
         policy.fold = DstFold::second;
     } else if (view_of(fold) == "both") {
         policy.fold = DstFold::both;
     } else if (view_of(fold) != "first") {
-        ereport(ERROR,
-                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                 errmsg("dst_fold cannot be \"%s\"", text_to_cstring(fold)), errhint("Use first, second or both.")));
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("dst_fold cannot be \"%s\"", text_to_cstring(fold)),
+                        errhint("Use first, second or both.")));
     }
     return policy;
 }
 
-using Search = std::optional<TimestampUs> (*)(const CronExpression&, const TimeZone&, TimestampUs, CronPolicy);
+using Search = std::optional<TimestampUs> (*)(const CronExpression&, const TimeZone&, TimestampUs,
+                                              CronPolicy);
 
 Datum search(FunctionCallInfo fcinfo, Search find) {
     const CronPolicy policy = policy_of(PG_GETARG_TEXT_PP(3), PG_GETARG_TEXT_PP(4));

@@ -42,8 +42,9 @@ ZoneSpan ServerZone::span_at(InstantSeconds instant) const {
 const pg_tz* zone_named(const char* name) {
     const pg_tz* zone = strlen(name) <= TZ_STRLEN_MAX ? pg_tzset(name) : nullptr;
     if (zone == nullptr || !pg_tz_acceptable(const_cast<pg_tz*>(zone))) {
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("time zone \"%s\" is not known", name),
-                        errhint("Names such as Europe/Berlin are listed in pg_timezone_names.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("time zone \"%s\" is not known", name),
+                 errhint("Names such as Europe/Berlin are listed in pg_timezone_names.")));
     }
     return zone;
 }

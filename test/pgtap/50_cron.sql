@@ -37,7 +37,9 @@ SELECT throws_ok($$SELECT sync.cron_next('* * * * *', 'UTC', now(), 'skip', 'may
 SELECT setseed(0.4);
 CREATE TEMP TABLE instants AS
 SELECT z.name AS zone, date_trunc('second', '1970-01-01 UTC'::timestamptz + random() * interval '130 years') AS instant
-FROM (SELECT name FROM pg_timezone_names WHERE name !~ '^(posix|right)' AND name <> 'localtime' ORDER BY 1) z, generate_series(1, 8);
+-- What is an abbreviation, too, as CET is, has no summer time for AT TIME ZONE.
+FROM (SELECT name FROM pg_timezone_names WHERE name !~ '^(posix|right)' AND name <> 'localtime' AND name NOT IN (SELECT abbrev FROM pg_timezone_abbrevs)
+      ORDER BY 1) z, generate_series(1, 8);
 SELECT cmp_ok((SELECT count(DISTINCT zone) FROM instants), '>', 300::bigint, 'there are zones');
 
 CREATE FUNCTION nominal(instant timestamptz, zone text) RETURNS text LANGUAGE sql STABLE

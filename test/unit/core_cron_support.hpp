@@ -1,6 +1,7 @@
 // Zones and shorthands for the tests of cron expressions.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,7 +38,9 @@ class ListedZone : public TimeZone {
         while (changes_[i].from > instant) {
             --i;
         }
-        return {changes_[i].from, i + 1 < changes_.size() ? changes_[i + 1].from : kInstantMax, changes_[i].offset};
+        // As a zone does that can only look ahead.
+        const InstantSeconds seen = std::max(changes_[i].from, instant - kZoneReach - 1);
+        return {seen, i + 1 < changes_.size() ? changes_[i + 1].from : kInstantMax, changes_[i].offset};
     }
 
     [[nodiscard]] const std::vector<Change>& changes() const { return changes_; }
@@ -58,8 +61,9 @@ inline InstantSeconds utc_seconds(std::string_view text) {
 
 // New York in 2026: 02:00 becomes 03:00 on March 8, 02:00 becomes 01:00 on November 1.
 inline ListedZone new_york() {
-    return {-5 * 3600,
-            {{utc_seconds("2026-03-08T07:00:00Z"), -4 * 3600}, {utc_seconds("2026-11-01T06:00:00Z"), -5 * 3600}}};
+    return {
+        -5 * 3600,
+        {{utc_seconds("2026-03-08T07:00:00Z"), -4 * 3600}, {utc_seconds("2026-11-01T06:00:00Z"), -5 * 3600}}};
 }
 
 }  // namespace sync_engine

@@ -32,7 +32,8 @@ TEST(CronText, Fields) {
     EXPECT_EQ(all.weekdays, 0x7FU);
     EXPECT_TRUE(all.every_hour);
     EXPECT_FALSE(all.has_seconds);
-    EXPECT_EQ(cron("*/15 1,3-5 * jan,DEC *").minutes, 1U | 1U << 15 | std::uint64_t{1} << 30 | std::uint64_t{1} << 45);
+    EXPECT_EQ(cron("*/15 1,3-5 * jan,DEC *").minutes,
+              1U | 1U << 15 | std::uint64_t{1} << 30 | std::uint64_t{1} << 45);
     EXPECT_EQ(cron("*/15 1,3-5 * jan,DEC *").hours, 0b111010U);
     EXPECT_EQ(cron("*/15 1,3-5 * jan,DEC *").months, 1U << 1 | 1U << 12);
     EXPECT_EQ(cron("10-30/10 5/6 * * *").hours, 1U << 5 | 1U << 11 | 1U << 17 | 1U << 23);
@@ -136,7 +137,9 @@ TEST(CronCalendar, LastNearestAndNth) {
 }
 
 std::string random_field(std::mt19937_64& random, int low, int high) {
-    const auto pick = [&random](int from, int to) { return std::uniform_int_distribution<int>(from, to)(random); };
+    const auto pick = [&random](int from, int to) {
+        return std::uniform_int_distribution<int>(from, to)(random);
+    };
     switch (pick(0, 4)) {
         case 0:
             return "*";
@@ -155,8 +158,8 @@ std::string random_field(std::mt19937_64& random, int low, int high) {
 
 std::string random_expression(std::mt19937_64& random, bool seconds) {
     return (seconds ? random_field(random, 0, 59) + " " : "") + random_field(random, 0, 59) + " " +
-           random_field(random, 0, 23) + " " + random_field(random, 1, 31) + " " + random_field(random, 1, 12) + " " +
-           random_field(random, 0, 6);
+           random_field(random, 0, 23) + " " + random_field(random, 1, 31) + " " +
+           random_field(random, 1, 12) + " " + random_field(random, 0, 6);
 }
 
 // Against a walk from minute to minute, or from second to second.
@@ -195,9 +198,10 @@ TEST(CronText, Descriptions) {
         {"0 2,14 * * MON-FRI", "at 02:00 and 14:00 on Monday to Friday"},
         {"0 0 1,15 * *", "at 00:00 on the 1st and the 15th of the month"},
         {"0 0 13 * FRI", "at 00:00 on the 13th of the month and on Friday"},
-        {"0 0 */2 * SUN", "at 00:00 on the 1st, the 3rd, the 5th, the 7th, the 9th, the 11th, the 13th, the 15th, "
-                          "the 17th, the 19th, the 21st, the 23rd, the 25th, the 27th, the 29th and the 31st of the "
-                          "month if it is Sunday"},
+        {"0 0 */2 * SUN",
+         "at 00:00 on the 1st, the 3rd, the 5th, the 7th, the 9th, the 11th, the 13th, the 15th, "
+         "the 17th, the 19th, the 21st, the 23rd, the 25th, the 27th, the 29th and the 31st of the "
+         "month if it is Sunday"},
         {"0 9 L * *", "at 09:00 on the last day of the month"},
         {"0 9 LW 3,6 *", "at 09:00 on the last working day of the month in March and June"},
         {"0 9 * * MON#2,FRIL", "at 09:00 on the second Monday and the last Friday"},
