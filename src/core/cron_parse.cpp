@@ -1,6 +1,5 @@
 // Cron expressions as text.
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <vector>
 
@@ -45,10 +44,11 @@ constexpr const char* kFieldsHint =
     "* "
     "MON-FRI.";
 
+// Of ASCII letters, whatever the locale.
 std::string upper(std::string_view text) {
     std::string out(text);
     std::transform(out.begin(), out.end(), out.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+                   [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
     return out;
 }
 
@@ -178,6 +178,8 @@ std::uint64_t Parser::item(const Field& field, std::string_view text) {
             }
         } else if (slash == std::string_view::npos) {
             last = first;
+        } else if (field.high == 7) {
+            first %= 7;  // Sunday is the first of the week for steps
         }
     }
     std::uint64_t set = 0;

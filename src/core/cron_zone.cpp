@@ -9,6 +9,9 @@ namespace {
 
 constexpr InstantSeconds kFirstInstant = kTimestampMin / kMicrosPerSecond;
 constexpr InstantSeconds kLastInstant = kTimestampMax / kMicrosPerSecond;
+// Twice the cycle of the calendar, which zones go through with it: what all fell into gaps by then always
+// does.
+constexpr std::int64_t kFarthest = 2 * 146'097 * std::int64_t{86'400};
 
 InstantSeconds seconds_before(TimestampUs t) {
     return t / kMicrosPerSecond - (t % kMicrosPerSecond < 0 ? 1 : 0);
@@ -92,7 +95,8 @@ bool Search::fires_after_gap(const ZoneSpan& span) const {
 }
 
 std::optional<InstantSeconds> Search::forward(InstantSeconds from) const {
-    while (from <= kLastInstant) {
+    const InstantSeconds last = std::min(kLastInstant, from + kFarthest);
+    while (from <= last) {
         const ZoneSpan span = zone_.span_at(from);
         if (from == span.begin && fires_after_gap(span)) {
             return from;
@@ -107,17 +111,18 @@ std::optional<InstantSeconds> Search::forward(InstantSeconds from) const {
         }
         // No instant runs unless its local time, or one that was skipped right before it, matches. What
         // follows the span may be earlier by the wall clock than what was looked at here.
-        const std::optional<LocalSeconds> first = cron_at_or_after(cron_, from + span.offset - kZoneReach);
-        if (!first) {
+        const std::optional<LocalSeconds> soonest = cron_at_or_after(cron_, from + span.offset - kZoneReach);
+        if (!soonest) {
             return std::nullopt;
         }
-        from = std::max(span.end, *first - kZoneReach);
+        from = std::max(span.end, *soonest - kZoneReach);
     }
     return std::nullopt;
 }
 
 std::optional<InstantSeconds> Search::backward(InstantSeconds to) const {
-    while (to >= kFirstInstant) {
+    const InstantSeconds first = std::max(kFirstInstant, to - kFarthest);
+    while (to >= first) {
         const ZoneSpan span = zone_.span_at(to);
         std::optional<LocalSeconds> local = cron_at_or_before(cron_, to + span.offset);
         while (local && *local >= local_begin(span)) {
@@ -130,11 +135,11 @@ std::optional<InstantSeconds> Search::backward(InstantSeconds to) const {
         if (fires_after_gap(span)) {
             return span.begin;
         }
-        const std::optional<LocalSeconds> last = cron_at_or_before(cron_, to + span.offset + kZoneReach);
-        if (!last) {
+        const std::optional<LocalSeconds> latest = cron_at_or_before(cron_, to + span.offset + kZoneReach);
+        if (!latest) {
             return std::nullopt;
         }
-        to = std::min(span.begin - 1, *last + kZoneReach);
+        to = std::min(span.begin - 1, *latest + kZoneReach);
     }
     return std::nullopt;
 }

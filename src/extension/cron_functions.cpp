@@ -143,7 +143,8 @@ SYNC_ENGINE_FUNCTION(cron_matches) {
 
 SYNC_ENGINE_FUNCTION(cron_describe) {
     const CronExpression cron = cron_of(PG_GETARG_TEXT_PP(0));
-    return PointerGetDatum(cstring_to_text(copy_of(describe_cron(cron))));
+    const char* words = copy_of(describe_cron(cron));
+    return PointerGetDatum(cstring_to_text(words));
 }
 
 // What is wrong with an expression, also that it can never fire; null where nothing is.

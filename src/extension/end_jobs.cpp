@@ -6,6 +6,7 @@
 #include "extension/json_values.hpp"
 #include "extension/records.hpp"
 #include "extension/result_element.hpp"
+#include "extension/sql_functions.hpp"
 
 extern "C" {
 #include "utils/fmgroids.h"
@@ -231,7 +232,10 @@ SYNC_ENGINE_FUNCTION(end_bare_jobs) {
     const auto most = JB_ROOT_IS_ARRAY(results) ? static_cast<Size>(JB_ROOT_COUNT(results)) : 0;
     auto* bare = static_cast<Bare*>(palloc0((most + 1) * sizeof(Bare)));
     const int count = most > 0 ? read_all_bare(results, bare) : 0;
-    if (count > 0 && static_cast<Size>(count) == most) {
+    // Whether they may be written by place is asked last: the locks that it takes go with the transaction, or
+    // with the caller's block where that is undone.
+    if (count > 0 && static_cast<Size>(count) == most &&
+        DatumGetBool(DirectFunctionCall1(sync_engine_rows_are_plain, BoolGetDatum(true)))) {
         auto* ids = static_cast<Datum*>(palloc(most * sizeof(Datum)));
         auto* connections = static_cast<Datum*>(palloc(most * sizeof(Datum)));
         auto* order = static_cast<Placed*>(palloc(most * sizeof(Placed)));

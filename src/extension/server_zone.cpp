@@ -35,7 +35,9 @@ ZoneSpan ServerZone::span_at(InstantSeconds instant) const {
             return span;
         }
         span.begin = change - kEpoch;
-        from = change;
+        // A second later: right at the last change that its table holds, the function knows of no further
+        // one.
+        from = change + 1;
     }
 }
 

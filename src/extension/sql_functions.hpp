@@ -8,6 +8,7 @@ extern PGDLLEXPORT Datum sync_engine_base_seconds(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum sync_engine_merge_config(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum sync_engine_metadata_run(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum sync_engine_metadata_with(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum sync_engine_rows_are_plain(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum sync_engine_trace_scheduled(PG_FUNCTION_ARGS);
 }
 

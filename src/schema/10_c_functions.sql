@@ -139,7 +139,7 @@ COMMENT ON FUNCTION sync._end_jobs(tid[], tid[], int[], int[], jsonb[], boolean[
 CREATE FUNCTION sync._end_bare_jobs(results jsonb, as_of timestamptz, OUT ids bigint[], OUT connection_ids bigint[])
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_end_bare_jobs';
 COMMENT ON FUNCTION sync._end_bare_jobs(jsonb, timestamptz) IS
-    'Internal: does what _end_jobs does with jobs that nobody has locked, where no result holds a signal, says that there is more or is at fault; null where one does. Waits for nobody: 40001 where a job has ended or moved, or somebody else has its rows';
+    'Internal: does what _end_jobs does with jobs that nobody has locked, where no result holds a signal, says that there is more or is at fault; null where one does. Null also where rows may not be written by place. Waits for nobody: 40001 where a job has ended or moved, or somebody else has its rows';
 
 CREATE FUNCTION sync._lock_results(job_ids bigint[], claim_tokens uuid[],
                                    OUT positions int[], OUT ids bigint[], OUT tokens uuid[], OUT job_tids tid[], OUT connection_tids tid[])

@@ -139,7 +139,7 @@ BEGIN
             HINT = 'Its elements are {"job_id", "claim_token", "signals", "next_cursor", "has_more", "stats"} or {"job_id", "claim_token", "error", "kind", "retry_after_seconds"}.';
     END IF;
     -- Where there is nothing but ends to write, and nobody in the way, no row is locked beforehand.
-    IF current_setting('transaction_isolation') = 'read committed' AND sync._rows_are_plain(true) THEN
+    IF current_setting('transaction_isolation') = 'read committed' THEN
         PERFORM sync._ensure_history(as_of);
         BEGIN
             SELECT * INTO bare FROM sync._end_bare_jobs(results, as_of);

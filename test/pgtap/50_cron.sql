@@ -2,7 +2,7 @@
 -- test/unit/core_cron*_test.cpp.
 \ir include/setup.psql
 
-SELECT plan(33);
+SELECT plan(35);
 
 -- Known days.
 SELECT is(sync.cron_next('0 2 * * *', 'Europe/Berlin', '2026-07-01 12:00Z'), '2026-07-02 00:00Z'::timestamptz, 'daily at two, by the wall clock');
@@ -19,6 +19,8 @@ SELECT is(sync.cron_next('0 0 29 2 *', 'UTC', '2096-03-01 00:00Z'), '2104-02-29 
 SELECT is(sync.cron_next('0 0 31 2 *', 'UTC', '2026-01-01 00:00Z'), NULL, 'what can never fire');
 SELECT is(sync.cron_next('* * * * *', 'UTC', 'infinity'), NULL, 'nothing is after the end of time');
 SELECT is(sync.cron_previous('* * * * *', 'UTC', '-infinity'), NULL, 'nor before its beginning');
+SELECT is(sync.cron_next('30 2 * 3 SUNL', 'Europe/Berlin', '2026-01-01 00:00Z', 'skip'), NULL, 'what lies in a gap whenever it comes');
+SELECT is(sync.cron_next('30 2 * * *', 'Europe/Berlin', '2437-10-25 12:00Z'), '2437-10-26 01:30Z'::timestamptz, 'changes of the clocks go on for ever');
 SELECT is(sync.cron_matches('30 2 * * *', 'Europe/Berlin', '2026-07-01 00:30Z'), true, 'the wall clock shows it');
 SELECT is(sync.cron_matches('30 2 * * *', 'Europe/Berlin', '2026-07-01 00:30:00.5Z'), false, 'not half a second later');
 SELECT is(sync.cron_matches('* * * * *', 'UTC', 'infinity'), false, 'nor at the end of time');

@@ -40,6 +40,8 @@ TEST(CronText, Fields) {
     EXPECT_EQ(cron("0 0 * * 0").weekdays, cron("0 0 * * 7").weekdays);
     EXPECT_EQ(cron("0 0 * * fri-sun").weekdays, 1U << 5 | 1U << 6 | 1U);
     EXPECT_EQ(cron("0 0 * * 5-7").weekdays, 1U << 5 | 1U << 6 | 1U);
+    EXPECT_EQ(cron("0 0 * * 7/2").weekdays, cron("0 0 * * SUN/2").weekdays);
+    EXPECT_EQ(cron("0 0 * * SUN/2").weekdays, 1U | 1U << 2 | 1U << 4 | 1U << 6);
     EXPECT_EQ(cron("0 0 ? * MON").any_day, true);
     EXPECT_EQ(cron("30 0 0 1 1 *").seconds, std::uint64_t{1} << 30);
     EXPECT_TRUE(cron("0 */2 * * *").every_hour);

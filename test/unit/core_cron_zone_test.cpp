@@ -96,6 +96,16 @@ TEST(CronZone, ThereIsNoEndToSearchFor) {
     EXPECT_EQ(next("0 0 31 2 *", zone, "2026-03-01"), "never");
     EXPECT_EQ(previous("0 0 31 2 *", zone, "2026-03-01"), "never");
     EXPECT_EQ(next("0 0 29 2 *", zone, "2026-03-01"), "2028-02-29T05:00:00Z");
+    // What lies in a gap each time it comes is looked for no longer than the calendar's cycle takes.
+    std::vector<ListedZone::Change> changes;
+    for (int year = 2026; year < 2700; ++year) {
+        const InstantSeconds day = days_from_civil(year, 3, 1) * 86'400;
+        changes.push_back({day, 3600});
+        changes.push_back({day + 100 * 86'400, 0});
+    }
+    const ListedZone gaps(0, changes);
+    EXPECT_EQ(next("30 0 1 3 *", gaps, "2026-01-01", kSkip), "2700-03-01T00:30:00Z");
+    EXPECT_EQ(next("30 0 1 3 *", gaps, "2026-01-01"), "2026-03-01T00:00:00Z");
     const auto beyond = cron_next(cron("* * * * *"), zone, kTimestampMax - kMicrosPerSecond, kDefault);
     EXPECT_FALSE(beyond.has_value());
     EXPECT_FALSE(cron_next(cron("* * * * *"), zone, kTimestampInfinity, kDefault).has_value());
