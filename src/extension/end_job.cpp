@@ -25,15 +25,10 @@ struct EndCounts {
 namespace {
 
 JobColumns job_columns(const RowTable* jobs) {
-    return {column_of(jobs, "id"),
-            column_of(jobs, "provider_slug"),
-            column_of(jobs, "connection_id"),
-            column_of(jobs, "job_type"),
-            column_of(jobs, "status"),
-            column_of(jobs, "claimed_at"),
-            column_of(jobs, "claim_token"),
-            column_of(jobs, "rerun_priority"),
-            column_of(jobs, "signals_inserted"),
+    return {column_of(jobs, "provider_slug"),    column_of(jobs, "connection_id"),
+            column_of(jobs, "job_type"),         column_of(jobs, "status"),
+            column_of(jobs, "claimed_at"),       column_of(jobs, "claim_token"),
+            column_of(jobs, "rerun_priority"),   column_of(jobs, "signals_inserted"),
             column_of(jobs, "signals_duplicate")};
 }
 

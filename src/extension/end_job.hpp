@@ -8,7 +8,7 @@
 namespace sync_engine {
 
 struct JobColumns {
-    AttrNumber id, provider_slug, connection_id, job_type, status, claimed_at, claim_token, rerun_priority,
+    AttrNumber provider_slug, connection_id, job_type, status, claimed_at, claim_token, rerun_priority,
         signals_inserted, signals_duplicate;
 };
 
