@@ -61,6 +61,9 @@ using LocalSeconds = std::int64_t;
 // The days of a month, as bit masks of 1..31, on which the expression fires. Month 1..12.
 std::uint32_t cron_days(const CronExpression& cron, std::int64_t year, int month);
 
+// How many local times from `from` (inclusive) to `to` (exclusive) match.
+std::int64_t cron_count_local(const CronExpression& cron, LocalSeconds from, LocalSeconds to);
+
 // Whether the wall clock at that time is one that the expression asks for.
 bool cron_matches(const CronExpression& cron, LocalSeconds local);
 
@@ -86,6 +89,27 @@ std::optional<TimestampUs> cron_next(const CronExpression& cron, const TimeZone&
                                      CronPolicy policy);
 std::optional<TimestampUs> cron_previous(const CronExpression& cron, const TimeZone& zone, TimestampUs before,
                                          CronPolicy policy);
+
+// How many instants later than `after` and not later than `until` fire. Days are counted, not instants: a
+// year of `* * * * * *` takes no longer than one of `0 0 * * *`, but for the hours around changes of the
+// clocks.
+std::int64_t cron_count(const CronExpression& cron, const TimeZone& zone, TimestampUs after,
+                        TimestampUs until, CronPolicy policy);
+
+// A change of the clocks that skips local times which the expression asks for.
+struct CronGap {
+    TimestampUs end;  // the first instant after it
+    LocalSeconds first, last;
+};
+
+// The first such change later than `after` and not later than `until`. None for an expression that follows
+// real time.
+std::optional<CronGap> cron_next_gap(const CronExpression& cron, const TimeZone& zone, TimestampUs after,
+                                     TimestampUs until);
+
+// Which occurrence of its local time an instant is.
+enum class LocalTime { once, first_of_two, second_of_two };
+LocalTime local_time_at(const TimeZone& zone, TimestampUs instant);
 
 // The expression in plain English, for example "at 02:30 on Monday and Wednesday".
 std::string describe_cron(const CronExpression& cron);

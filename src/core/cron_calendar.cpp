@@ -1,4 +1,5 @@
 // The calendar of a cron expression: local times, found by jumps from field to field.
+#include <algorithm>
 #include <bit>
 
 #include "core/cron.hpp"
@@ -170,6 +171,48 @@ std::uint32_t days_of(const CronExpression& cron, const Month& month) {
     return cron.any_day || cron.any_weekday ? by_day & by_weekday : by_day | by_weekday;
 }
 
+std::int64_t bits(std::uint64_t set) {
+    return std::popcount(set);
+}
+
+std::int64_t bits_below(std::uint64_t set, int n) {
+    return bits(set & ((std::uint64_t{1} << n) - 1));
+}
+
+bool has(std::uint64_t set, int n) {
+    return (set >> n & 1) != 0;
+}
+
+// How many times of a day before that one match.
+std::int64_t times_before(const CronExpression& cron, int time) {
+    const std::int64_t in_minute = bits(cron.seconds);
+    const std::int64_t in_hour = bits(cron.minutes) * in_minute;
+    std::int64_t count = bits_below(cron.hours, time / 3600) * in_hour;
+    if (has(cron.hours, time / 3600)) {
+        count += bits_below(cron.minutes, time / 60 % 60) * in_minute;
+        if (has(cron.minutes, time / 60 % 60)) {
+            count += bits_below(cron.seconds, time % 60);
+        }
+    }
+    return count;
+}
+
+// How many days since 2000-01-01, from the first to before the second, match.
+std::int64_t days_between(const CronExpression& cron, std::int64_t from, std::int64_t to) {
+    std::int64_t count = 0;
+    while (from < to) {
+        const CivilDate date = civil_from_days(from);
+        const Month month(date.year, date.month);
+        const std::int64_t end = std::min(to, month.first_day + month.length);
+        if (has(cron.months, date.month)) {
+            const std::uint64_t days = std::uint64_t{days_of(cron, month)} >> date.day;
+            count += bits_below(days, static_cast<int>(end - from));
+        }
+        from = end;
+    }
+    return count;
+}
+
 }  // namespace
 
 std::uint32_t cron_days(const CronExpression& cron, std::int64_t year, int month) {
@@ -183,6 +226,19 @@ bool cron_matches(const CronExpression& cron, LocalSeconds local) {
     return (cron.hours >> (time / 3600) & 1) != 0 && (cron.minutes >> (time / 60 % 60) & 1) != 0 &&
            (cron.seconds >> (time % 60) & 1) != 0 && (cron.months >> date.month & 1) != 0 &&
            (cron_days(cron, date.year, date.month) >> date.day & 1) != 0;
+}
+
+std::int64_t cron_count_local(const CronExpression& cron, LocalSeconds from, LocalSeconds to) {
+    if (from >= to) {
+        return 0;
+    }
+    const std::int64_t first = floor_div(from, kDaySeconds);
+    const std::int64_t last = floor_div(to, kDaySeconds);
+    const std::int64_t in_day = bits(cron.hours) * bits(cron.minutes) * bits(cron.seconds);
+    return days_between(cron, first, last) * in_day -
+           days_between(cron, first, first + 1) *
+               times_before(cron, static_cast<int>(from - first * kDaySeconds)) +
+           days_between(cron, last, last + 1) * times_before(cron, static_cast<int>(to - last * kDaySeconds));
 }
 
 std::optional<LocalSeconds> cron_at_or_after(const CronExpression& cron, LocalSeconds local) {

@@ -13,6 +13,10 @@ constexpr InstantSeconds kLastInstant = kTimestampMax / kMicrosPerSecond;
 // does.
 constexpr std::int64_t kFarthest = 2 * 146'097 * std::int64_t{86'400};
 
+// Local times that occur twice or that a gap skips lie no farther than this from the change of the clocks;
+// zones that skipped or repeated a whole day are the extreme.
+constexpr std::int64_t kCountReach = 25 * std::int64_t{3600};
+
 InstantSeconds seconds_before(TimestampUs t) {
     return t / kMicrosPerSecond - (t % kMicrosPerSecond < 0 ? 1 : 0);
 }
@@ -37,11 +41,17 @@ class Search {
     [[nodiscard]] std::optional<InstantSeconds> forward(InstantSeconds from) const;
     [[nodiscard]] std::optional<InstantSeconds> backward(InstantSeconds to) const;
 
+    // How many firing instants there are from `from` to `to`, both included.
+    [[nodiscard]] std::int64_t count(InstantSeconds from, InstantSeconds to) const;
+
+    [[nodiscard]] LocalTime local_time(InstantSeconds instant) const;
+
   private:
     [[nodiscard]] bool occurs_earlier(const ZoneSpan& span, LocalSeconds local) const;
     [[nodiscard]] bool occurs_later(const ZoneSpan& span, LocalSeconds local) const;
     [[nodiscard]] bool counts(const ZoneSpan& span, LocalSeconds local) const;
     [[nodiscard]] bool fires_after_gap(const ZoneSpan& span) const;
+    [[nodiscard]] std::int64_t count_one_by_one(InstantSeconds from, InstantSeconds to) const;
 
     const CronExpression& cron_;
     const TimeZone& zone_;
@@ -144,6 +154,42 @@ std::optional<InstantSeconds> Search::backward(InstantSeconds to) const {
     return std::nullopt;
 }
 
+std::int64_t Search::count_one_by_one(InstantSeconds from, InstantSeconds to) const {
+    std::int64_t count = 0;
+    for (auto found = forward(from); found && *found <= to; found = forward(*found + 1)) {
+        ++count;
+    }
+    return count;
+}
+
+std::int64_t Search::count(InstantSeconds from, InstantSeconds to) const {
+    std::int64_t count = 0;
+    while (from <= to) {
+        // Around a change of the clocks each instant is looked at; between them local times are as good.
+        const ZoneSpan span = zone_.span_at(from);
+        const InstantSeconds quiet_from = span.begin > from - kCountReach ? span.begin + kCountReach : from;
+        const InstantSeconds quiet_to = std::min(to + 1, span.end - kCountReach);
+        if (from < quiet_from || quiet_from >= quiet_to) {
+            const InstantSeconds until =
+                std::min(to, (from < quiet_from ? quiet_from : span.end + kCountReach) - 1);
+            count += count_one_by_one(from, until);
+            from = until + 1;
+            continue;
+        }
+        count += cron_count_local(cron_, quiet_from + span.offset, quiet_to + span.offset);
+        from = quiet_to;
+    }
+    return count;
+}
+
+LocalTime Search::local_time(InstantSeconds instant) const {
+    const ZoneSpan span = zone_.span_at(instant);
+    if (occurs_earlier(span, instant + span.offset)) {
+        return LocalTime::second_of_two;
+    }
+    return occurs_later(span, instant + span.offset) ? LocalTime::first_of_two : LocalTime::once;
+}
+
 std::optional<TimestampUs> timestamp(std::optional<InstantSeconds> seconds) {
     return seconds ? std::optional(*seconds * kMicrosPerSecond) : std::nullopt;
 }
@@ -164,6 +210,40 @@ std::optional<TimestampUs> cron_previous(const CronExpression& cron, const TimeZ
         return std::nullopt;
     }
     return timestamp(Search(cron, zone, policy).backward(seconds_before(clamp_finite(before) - 1)));
+}
+
+std::int64_t cron_count(const CronExpression& cron, const TimeZone& zone, TimestampUs after,
+                        TimestampUs until, CronPolicy policy) {
+    if (after >= kTimestampMax || until <= after) {
+        return 0;
+    }
+    return Search(cron, zone, policy)
+        .count(seconds_before(clamp_finite(after)) + 1, seconds_before(clamp_finite(until)));
+}
+
+std::optional<CronGap> cron_next_gap(const CronExpression& cron, const TimeZone& zone, TimestampUs after,
+                                     TimestampUs until) {
+    if (cron.every_hour || after >= kTimestampMax) {
+        return std::nullopt;
+    }
+    const InstantSeconds last = seconds_before(clamp_finite(until));
+    ZoneSpan span = zone.span_at(seconds_before(clamp_finite(after)));
+    while (span.end <= last) {
+        const ZoneSpan next = zone.span_at(span.end);
+        const LocalSeconds begin = span.end + span.offset;
+        const LocalSeconds end = span.end + next.offset;
+        const std::optional<LocalSeconds> first = begin < end ? cron_at_or_after(cron, begin) : std::nullopt;
+        if (first && *first < end) {
+            return CronGap{span.end * kMicrosPerSecond, *first, *cron_at_or_before(cron, end - 1)};
+        }
+        span = next;
+    }
+    return std::nullopt;
+}
+
+LocalTime local_time_at(const TimeZone& zone, TimestampUs instant) {
+    static const CronExpression kAny;
+    return Search(kAny, zone, {}).local_time(seconds_before(clamp_finite(instant)));
 }
 
 }  // namespace sync_engine

@@ -2,6 +2,7 @@
 
 #include "extension/claim_token.hpp"
 #include "extension/due_hint.hpp"
+#include "extension/job_cursor.hpp"
 #include "extension/sql_functions.hpp"
 
 extern "C" {
@@ -25,11 +26,11 @@ struct EndCounts {
 namespace {
 
 JobColumns job_columns(const RowTable* jobs) {
-    return {column_of(jobs, "provider_slug"),    column_of(jobs, "connection_id"),
-            column_of(jobs, "job_type"),         column_of(jobs, "status"),
-            column_of(jobs, "claimed_at"),       column_of(jobs, "claim_token"),
-            column_of(jobs, "rerun_priority"),   column_of(jobs, "signals_inserted"),
-            column_of(jobs, "signals_duplicate")};
+    return {column_of(jobs, "provider_slug"),     column_of(jobs, "connection_id"),
+            column_of(jobs, "job_type"),          column_of(jobs, "status"),
+            column_of(jobs, "claimed_at"),        column_of(jobs, "claim_token"),
+            column_of(jobs, "rerun_priority"),    column_of(jobs, "signals_inserted"),
+            column_of(jobs, "signals_duplicate"), column_of(jobs, "cursor")};
 }
 
 FinishedColumns finished_columns(const RowTable* finished, const RowTable* jobs) {
@@ -117,7 +118,7 @@ void move_connection(const End& end, const Given& given, const Ending& job) {
         return;
     }
     NullableDatum time = {};
-    time.isnull = !ends_run;
+    time.isnull = !ends_run || job.scheduled;
     time.value = TimestampTzGetDatum(next_run(end, job));
     NullableDatum no_jitter = {};
     no_jitter.isnull = true;
@@ -138,7 +139,7 @@ bool free_row(const End& end, const Ending& job) {
     set_column(end.states, end.running_job_id, 0, true);
     if (job.incremental) {
         // The tick looks again unless another job of the sort is to come, or nothing is.
-        const bool looks_again = !job.goes_on && job.active && !job.again;
+        const bool looks_again = !job.goes_on && job.active && !job.again && !job.scheduled;
         set_column(end.states, end.due_at, TimestampTzGetDatum(next_run(end, job)), !looks_again);
         if (looks_again) {
             note_due(next_run(end, job));
@@ -181,6 +182,7 @@ End start_end(TimestampTz as_of, bool locked) {
     end.metadata = column_of(end.connections, "metadata");
     end.last_finished = column_of(end.connections, "last_incremental_finished_at");
     end.of_connection = column_of(end.connections, "id");
+    end.has_schedules = column_of(end.connections, "has_schedules");
     end.running_job_id = column_of(end.states, "running_job_id");
     end.due_at = column_of(end.states, "due_at");
     end.state_connection = column_of(end.states, "connection_id");
@@ -212,6 +214,7 @@ Ending read_ending(const End& end, const Given& given) {
     job.goes_on = given.more && !job.failed;
     job.active = text_is(column_value(end.connections, end.connection_status), "active");
     job.again = !nullable_column(end.jobs, end.job.rerun_priority).isnull;
+    job.scheduled = DatumGetBool(column_value(end.connections, end.has_schedules));
     job.base_seconds = DatumGetInt32(
         call_function(sync_engine_base_seconds, {nullable_column(end.connections, end.metadata)}));
     const int32 inserted_before = DatumGetInt32(column_value(end.jobs, end.job.signals_inserted));
@@ -222,11 +225,14 @@ Ending read_ending(const End& end, const Given& given) {
 }
 
 void write_ending(End* end, const Given& given, const Ending& job) {
+    const NullableDatum cursor_before =
+        job_cursor(nullable_column(end->jobs, end->job.cursor), job.incremental,
+                   nullable_column(end->connections, end->metadata));
     // First what guards the job.
     move_connection(*end, given, job);
-    add_execution(
-        end->executions, end->jobs,
-        {job.failed, given.more, job.received, job.inserted, given.cursor, given.stats, given.error});
+    add_execution(end->executions, end->jobs,
+                  {job.failed, given.more, job.received, job.inserted, cursor_before, given.cursor,
+                   given.stats, given.error});
     count_job(end, job);
     // Before it is kept, which can be in the same table.
     delete_row(end->jobs, end->locked);

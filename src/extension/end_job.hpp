@@ -9,7 +9,7 @@ namespace sync_engine {
 
 struct JobColumns {
     AttrNumber provider_slug, connection_id, job_type, status, claimed_at, claim_token, rerun_priority,
-        signals_inserted, signals_duplicate;
+        signals_inserted, signals_duplicate, cursor;
 };
 
 // In the table of finished jobs.
@@ -30,7 +30,7 @@ struct End {
     ExecutionRows executions;
     JobColumns job;
     FinishedColumns done;
-    AttrNumber connection_status, metadata, last_finished, of_connection;
+    AttrNumber connection_status, metadata, last_finished, of_connection, has_schedules;
     AttrNumber running_job_id, due_at, state_connection;
     EndCounts* counts;
     MemoryContext memory;
@@ -54,7 +54,8 @@ struct Ending {
     bool failed;
     bool goes_on;
     bool active;
-    bool again;  // a trigger came meanwhile
+    bool again;      // a trigger came meanwhile
+    bool scheduled;  // schedules say when the next run is, not the interval
     int32 base_seconds;
     int32 received;
     int32 inserted;

@@ -25,6 +25,7 @@ constexpr const char* kEchoed[] = {
     "priority",   "attempts",      "scheduled_at",   "input",         "run_id",
     "page",       "stalled_pages", "rerun_priority", "claimed_by",    "claimed_at",
     "claim_token"};
+constexpr const char* kEchoedLast[] = {"schedule_id", "planned_at", "trigger_type"};
 
 struct Arguments {
     Elements jobs, connections, received, inserted, cursors, more, stats, errors;
@@ -34,6 +35,7 @@ struct Call {
     End end;
     Arguments arguments;
     AttrNumber echoed[lengthof(kEchoed)];
+    AttrNumber echoed_last[lengthof(kEchoedLast)];
     ResultSet result;
 };
 
@@ -63,9 +65,9 @@ Given given_of(const Arguments& arguments, int at) {
 }
 
 void put_job(const Call& call, int at, const Given& given, const Ending& job) {
-    constexpr int kOwn = 9;
-    Datum values[lengthof(kEchoed) + kOwn];
-    bool nulls[lengthof(kEchoed) + kOwn];
+    constexpr int kOwn = 10;
+    Datum values[lengthof(kEchoed) + lengthof(kEchoedLast) + kOwn];
+    bool nulls[lengthof(kEchoed) + lengthof(kEchoedLast) + kOwn];
     int column = 0;
     const auto put = [&](NullableDatum value) {
         nulls[column] = value.isnull;
@@ -84,6 +86,10 @@ void put_job(const Call& call, int at, const Given& given, const Ending& job) {
     put(given.error);
     put_value(BoolGetDatum(job.goes_on));
     put_value(BoolGetDatum(job.active));
+    for (const AttrNumber echoed : call.echoed_last) {
+        put(nullable_column(call.end.jobs, echoed));
+    }
+    put({0, true});  // nothing is left to be recorded by the caller
     tuplestore_putvalues(call.result.store, call.result.descriptor, values, nulls);
 }
 
@@ -201,9 +207,12 @@ void end_bare_job(End* end, const Bare& bare) {
 
 SYNC_ENGINE_FUNCTION(end_jobs) {
     Call call = {
-        start_end(PG_GETARG_TIMESTAMPTZ(8), true), arguments_of(fcinfo), {}, begin_result_set(fcinfo)};
+        start_end(PG_GETARG_TIMESTAMPTZ(8), true), arguments_of(fcinfo), {}, {}, begin_result_set(fcinfo)};
     for (std::size_t i = 0; i < lengthof(kEchoed); ++i) {
         call.echoed[i] = column_of(call.end.jobs, kEchoed[i]);
+    }
+    for (std::size_t i = 0; i < lengthof(kEchoedLast); ++i) {
+        call.echoed_last[i] = column_of(call.end.jobs, kEchoedLast[i]);
     }
     MemoryContext row =
         AllocSetContextCreate(CurrentMemoryContext, "sync_engine job", ALLOCSET_DEFAULT_SIZES);

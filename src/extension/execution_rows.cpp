@@ -12,9 +12,9 @@ extern "C" {
 namespace sync_engine {
 namespace {
 
-constexpr const char* kCopied[kCopiedColumns] = {"tenant_id",    "provider_slug", "connection_id",
-                                                 "run_id",       "job_type",      "page",
-                                                 "scheduled_at", "claimed_by",    "claim_token"};
+constexpr const char* kCopied[kCopiedColumns] = {
+    "tenant_id",    "provider_slug", "connection_id", "run_id",      "job_type",  "page",
+    "scheduled_at", "claimed_by",    "claim_token",   "schedule_id", "planned_at"};
 
 Datum text_datum(const char* value) {
     return PointerGetDatum(cstring_to_text(value));
@@ -24,6 +24,16 @@ Datum empty_object() {
     JsonbParseState* state = nullptr;
     pushJsonbValue(&state, WJB_BEGIN_OBJECT, nullptr);
     return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, nullptr)));
+}
+
+// What brought the attempt about: as sync._trigger_type has it.
+Datum trigger_type_of(const ExecutionRows& rows, const RowTable* jobs) {
+    if (DatumGetInt32(column_value(jobs, rows.job.job_attempts)) > 0) {
+        return text_datum("retry");
+    }
+    return DatumGetInt32(column_value(jobs, rows.job.job_page)) > 1
+               ? text_datum("follow_up")
+               : column_value(jobs, rows.job.job_trigger_type);
 }
 
 }  // namespace
@@ -39,7 +49,9 @@ ExecutionRows open_executions(const RowTable* jobs, TimestampTz finished_at) {
     }
     rows.job.job_id = column_of(jobs, "id");
     rows.job.job_attempts = column_of(jobs, "attempts");
+    rows.job.job_page = column_of(jobs, "page");
     rows.job.job_claimed_at = column_of(jobs, "claimed_at");
+    rows.job.job_trigger_type = column_of(jobs, "trigger_type");
     rows.id = column_of(rows.table, "id");
     rows.job_id = column_of(rows.table, "job_id");
     rows.attempt = column_of(rows.table, "attempt");
@@ -57,6 +69,8 @@ ExecutionRows open_executions(const RowTable* jobs, TimestampTz finished_at) {
     rows.has_more = column_of(rows.table, "has_more");
     rows.error = column_of(rows.table, "error");
     rows.stats = column_of(rows.table, "stats");
+    rows.trigger_type = column_of(rows.table, "trigger_type");
+    rows.cursor_before = column_of(rows.table, "cursor_before");
     return rows;
 }
 
@@ -89,6 +103,8 @@ void add_execution(const ExecutionRows& rows, const RowTable* jobs, const Attemp
     set(rows.signals_received, Int32GetDatum(attempt.received));
     set(rows.signals_inserted, Int32GetDatum(attempt.inserted));
     set(rows.signals_duplicate, Int32GetDatum(attempt.received - attempt.inserted));
+    set(rows.trigger_type, trigger_type_of(rows, jobs));
+    put(rows.cursor_before, attempt.cursor_before);
     put(rows.next_cursor, attempt.cursor);
     set(rows.has_more, BoolGetDatum(attempt.more));
     put(rows.error, attempt.error);

@@ -11,10 +11,10 @@ extern "C" {
 namespace sync_engine {
 
 // Of sync_executions; retry_after stays null.
-inline constexpr int kExecutionColumns = 27;
+inline constexpr int kExecutionColumns = 31;
 
 // Columns that are called the same in sync_jobs.
-inline constexpr int kCopiedColumns = 9;
+inline constexpr int kCopiedColumns = 11;
 
 struct ExecutionRows {
     RowTable* table;
@@ -22,10 +22,11 @@ struct ExecutionRows {
     Oid ids;  // the sequence
     struct {
         AttrNumber from[kCopiedColumns], to[kCopiedColumns];
-        AttrNumber job_id, job_attempts, job_claimed_at;
+        AttrNumber job_id, job_attempts, job_page, job_claimed_at, job_trigger_type;
     } job;
     AttrNumber id, job_id, attempt, status, job_status, ended_by, kind, started_at, finished, duration_ms,
-        signals_received, signals_inserted, signals_duplicate, next_cursor, has_more, error, stats;
+        signals_received, signals_inserted, signals_duplicate, next_cursor, has_more, error, stats,
+        trigger_type, cursor_before;
 };
 
 // What is not in the job's row.
@@ -34,6 +35,7 @@ struct Attempt {
     bool more;
     int32 received;
     int32 inserted;
+    NullableDatum cursor_before;
     NullableDatum cursor;
     NullableDatum stats;
     NullableDatum error;

@@ -3,7 +3,7 @@
 #include "extension/boundary.hpp"
 #include "extension/claim_token.hpp"
 #include "extension/execution_rows.hpp"
-#include "extension/job_functions.hpp"
+#include "extension/job_cursor.hpp"
 #include "extension/json_values.hpp"
 #include "extension/records.hpp"
 #include "extension/sql_functions.hpp"
@@ -157,32 +157,6 @@ Datum config_of(Claim* claim, Provider* provider) {
     return merged;
 }
 
-// Where the run goes on: the job's own cursor, for an incremental run else that of its connection.
-NullableDatum cursor_of(const Claim& claim) {
-    const NullableDatum own = nullable_column(claim.jobs, claim.job.cursor);
-    if (!own.isnull && !is_json_null(own.value)) {
-        return own;
-    }
-    NullableDatum cursor = {};
-    cursor.isnull = true;
-    const NullableDatum metadata = nullable_column(claim.connections, claim.metadata);
-    if (metadata.isnull || !text_is(column_value(claim.jobs, claim.job.job_type), "incremental")) {
-        return cursor;
-    }
-    Jsonb* root = DatumGetJsonbP(metadata.value);
-    JsonbValue* own_object = JB_ROOT_IS_OBJECT(root) ? find(&root->root, "sync") : nullptr;
-    if (own_object == nullptr || own_object->type != jbvBinary ||
-        !JsonContainerIsObject(own_object->val.binary.data)) {
-        return cursor;
-    }
-    JsonbValue* stored = find(own_object->val.binary.data, "cursor");
-    if (stored != nullptr) {
-        cursor.value = JsonbPGetDatum(JsonbValueToJsonb(stored));
-        cursor.isnull = false;
-    }
-    return cursor;
-}
-
 // When the job in claim.jobs may be claimed.
 TimestampTz due_of(const Claim& claim) {
     const NullableDatum scheduled = nullable_column(claim.jobs, claim.job.scheduled_at);
@@ -214,7 +188,10 @@ bool take_lease(const Claim& claim, Datum job_id) {
 }
 
 HeapTuple describe_job(Claim* claim, Provider* provider, Datum token) {
-    const NullableDatum cursor = cursor_of(*claim);
+    const NullableDatum cursor =
+        job_cursor(nullable_column(claim->jobs, claim->job.cursor),
+                   text_is(column_value(claim->jobs, claim->job.job_type), "incremental"),
+                   nullable_column(claim->connections, claim->metadata));
     const NullableDatum input = nullable_column(claim->jobs, claim->job.input);
     Datum values[] = {column_value(claim->jobs, claim->job.id),
                       token,

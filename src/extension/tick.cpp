@@ -150,8 +150,12 @@ constexpr const char* kTickQuery =
     "SELECT enqueued::pg_catalog.int8, skipped::pg_catalog.int8, requeued::pg_catalog.int8, "
     "backlog::pg_catalog.int8, more FROM sync.tick_batch()";
 
+// The extension's SQL may be older than the library.
+constexpr const char* kHasSchedules = "SELECT pg_catalog.to_regproc('sync._ms_until_look') IS NOT NULL";
+
 void tick_body(void* argument) {
     auto* batch = static_cast<TickBatch*>(argument);
+    batch->look_in_ms = -1;
     execute("SELECT sync._is_quiet()");
     batch->quiet = result_bool(1);
     if (batch->quiet) {
@@ -163,6 +167,11 @@ void tick_body(void* argument) {
     batch->requeued = result_int(3);
     batch->backlog = result_int(4);
     batch->more = result_bool(5);
+    execute(kHasSchedules);
+    if (result_bool(1)) {
+        execute("SELECT COALESCE(sync._ms_until_look(pg_catalog.now()), -1)");
+        batch->look_in_ms = result_int(1);
+    }
 }
 
 void housekeeping_body(void* argument) {

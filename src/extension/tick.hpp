@@ -18,7 +18,8 @@ struct TickBatch {
     std::int64_t requeued;
     std::int64_t backlog;
     bool more;
-    bool quiet;  // sync._is_quiet(): nothing was done
+    std::int64_t look_in_ms;  // until a schedule has to be looked at; -1: none
+    bool quiet;               // sync._is_quiet(): nothing was done
 };
 
 // Sets what the session has to look like, whatever the settings of the database and the server say.

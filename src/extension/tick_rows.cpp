@@ -44,7 +44,7 @@ struct NewJobColumns {
 };
 
 struct ConnectionColumns {
-    AttrNumber id, tenant_id, provider_slug, status, metadata, last_finished, created_at;
+    AttrNumber id, tenant_id, provider_slug, status, metadata, last_finished, created_at, has_schedules;
 };
 
 struct Tick {
@@ -138,7 +138,8 @@ Tick start_tick(FunctionCallInfo fcinfo) {
                        column_of(connections, "status"),
                        column_of(connections, "metadata"),
                        column_of(connections, "last_incremental_finished_at"),
-                       column_of(connections, "created_at")};
+                       column_of(connections, "created_at"),
+                       column_of(connections, "has_schedules")};
     tick.due_at = column_of(tick.states, "due_at");
     tick.parked_for = column_of(tick.states, "parked_for");
     tick.provider_status = column_of(tick.providers, "status");
@@ -182,7 +183,9 @@ Looked look_at_connection(Tick* tick) {
     Looked looked = {};
     looked.id = column_value(row, tick->connection.id);
     looked.provider = provider_of(tick, column_value(row, tick->connection.provider_slug));
-    looked.active = text_is(column_value(row, tick->connection.status), "active");
+    // Whose schedules say when it runs is none of this loop's business.
+    looked.active = text_is(column_value(row, tick->connection.status), "active") &&
+                    !DatumGetBool(column_value(row, tick->connection.has_schedules));
     looked.ahead = !finished.isnull && DatumGetTimestampTz(finished.value) > tick->as_of;
     looked.metadata = nullable_column(row, tick->connection.metadata);
     looked.plan =

@@ -26,6 +26,8 @@ namespace {
 constexpr std::int64_t kFirstRetryMs = 1000;
 constexpr std::int64_t kHousekeepingMs = 60 * 1000;
 constexpr int kMaxHousekeepingSteps = 20;
+// Schedules that run each second, or wait for something, do not make it tick more often.
+constexpr std::int64_t kLeastPauseMs = 1000;
 // Batches in a row that ask for more without having done anything: the rest waits for the next tick.
 constexpr int kMaxIdleBatches = 1000;
 
@@ -40,6 +42,7 @@ struct Worker {
     int failures;           // ticks in a row that raised
     std::int64_t next_try;  // while failures > 0 or the extension was busy
     std::int64_t last_tick;
+    std::int64_t next_look;  // when a schedule has to be looked at, between two ticks; 0: not before the next
     std::int64_t last_housekeeping;
 };
 
@@ -186,6 +189,7 @@ void tick_step(void* argument) {
             return;
         }
         add_batch(totals, batch);
+        worker.next_look = batch.look_in_ms < 0 ? 0 : monotonic_ms() + batch.look_in_ms;
         idle_batches = batch.enqueued + batch.skipped + batch.requeued > 0 ? 0 : idle_batches + 1;
         absorb_interrupts();
     } while (batch.more && idle_batches < kMaxIdleBatches && guc::background_ticks && !told_to_leave());
@@ -237,6 +241,7 @@ void tick() {
     worker.tick_now = false;
     worker.last_tick = started;
     worker.next_try = 0;
+    worker.next_look = 0;
     if (!guc::background_ticks) {
         settle_mood(false);
         (void)run_guarded(probe_step, nullptr);
@@ -266,7 +271,11 @@ std::int64_t next_tick() {
     if (worker.tick_now) {
         return 0;
     }
-    return worker.next_try > 0 ? worker.next_try : worker.last_tick + tick_interval_ms();
+    if (worker.next_try > 0) {
+        return worker.next_try;
+    }
+    const std::int64_t next = worker.last_tick + tick_interval_ms();
+    return worker.next_look > 0 ? Min(next, Max(worker.next_look, worker.last_tick + kLeastPauseMs)) : next;
 }
 
 // After a tick rather than before, so that what is due does not wait for it.

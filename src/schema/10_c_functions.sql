@@ -130,7 +130,8 @@ CREATE FUNCTION sync._end_jobs(job_tids tid[], connection_tids tid[], received i
                                OUT job_type text, OUT priority int, OUT attempts int, OUT scheduled_at timestamptz, OUT input jsonb,
                                OUT run_id bigint, OUT page int, OUT stalled_pages int, OUT rerun_priority int, OUT claimed_by text,
                                OUT claimed_at timestamptz, OUT claim_token uuid, OUT all_received int, OUT all_inserted int,
-                               OUT next_cursor jsonb, OUT more boolean, OUT stats jsonb, OUT error jsonb, OUT goes_on boolean, OUT active boolean)
+                               OUT next_cursor jsonb, OUT more boolean, OUT stats jsonb, OUT error jsonb, OUT goes_on boolean, OUT active boolean,
+                               OUT schedule_id bigint, OUT planned_at timestamptz, OUT trigger_type text, OUT cursor_before jsonb)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_end_jobs';
 COMMENT ON FUNCTION sync._end_jobs(tid[], tid[], int[], int[], jsonb[], boolean[], jsonb[], jsonb[], timestamptz) IS

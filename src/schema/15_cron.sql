@@ -24,3 +24,29 @@ COMMENT ON FUNCTION sync.cron_describe(text) IS 'The cron expression in plain En
 CREATE FUNCTION sync._cron_fault(expression text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_cron_fault';
 COMMENT ON FUNCTION sync._cron_fault(text) IS 'Internal: what is wrong with a cron expression, also that it can never fire; null when nothing is';
+
+CREATE FUNCTION sync._cron_count(expression text, timezone text, after timestamptz, until timestamptz, dst_gap text, dst_fold text) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_cron_count';
+COMMENT ON FUNCTION sync._cron_count(text, text, timestamptz, timestamptz, text, text) IS
+    'Internal: how many instants later than the one and not later than the other fire';
+
+CREATE FUNCTION sync._cron_preview(expression text, timezone text, after timestamptz, dst_gap text, dst_fold text, count int,
+                                   OUT run_at timestamptz, OUT local_time timestamp, OUT clock text, OUT first_skipped timestamp,
+                                   OUT last_skipped timestamp)
+    RETURNS SETOF record
+    LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 5 AS 'MODULE_PATHNAME', 'sync_engine_cron_preview';
+COMMENT ON FUNCTION sync._cron_preview(text, text, timestamptz, text, text, int) IS
+    'Internal: so many runs, and what changes of the clocks do to them: first or second of a repeated local time, after_gap; gap where nothing runs instead';
+
+CREATE FUNCTION sync._plan_fires(schedule_id bigint, expression text, timezone text, dst_gap text, dst_fold text, catch_up text,
+                                 catchup_limit int, catchup_max_age double precision, overlap text, jitter_seconds int, starts_at timestamptz,
+                                 ends_at timestamptz, covered_until timestamptz, covered_offset int, skips timestamptz[], live boolean,
+                                 paused boolean, paused_until timestamptz, adopted_at timestamptz, looks_ahead boolean, as_of timestamptz,
+                                 OUT ord int, OUT outcome text, OUT reason text, OUT first_at timestamptz, OUT last_at timestamptz,
+                                 OUT planned bigint, OUT scheduled_at timestamptz, OUT catches_up boolean, OUT now_covered_until timestamptz,
+                                 OUT now_covered_offset int, OUT next_planned_at timestamptz, OUT look_at timestamptz, OUT waits boolean)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'sync_engine_plan_fires';
+COMMENT ON FUNCTION sync._plan_fires(bigint, text, text, text, text, text, int, double precision, text, int, timestamptz, timestamptz, timestamptz,
+                                     int, timestamptz[], boolean, boolean, timestamptz, timestamptz, boolean, timestamptz) IS
+    'Internal: what becomes of the planned instants of a schedule that are not covered yet, a row each span; the last row, of no outcome, tells where it stands then';

@@ -36,12 +36,16 @@ CREATE TABLE sync.connections (
     last_incremental_finished_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (tenant_id, provider_slug, external_id)
+    has_schedules boolean NOT NULL DEFAULT false,
+    UNIQUE (tenant_id, provider_slug, external_id),
+    UNIQUE (tenant_id, id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE sync.connections IS 'Data connections of tenants; the ones with status active are kept in sync';
 COMMENT ON COLUMN sync.connections.metadata IS
     'The object under the key sync belongs to the engine: interval_seconds, next_run_at, last_jitter_seconds, first_activated_at, cursor. Other keys are the application''s and are kept';
 COMMENT ON COLUMN sync.connections.last_incremental_finished_at IS 'When the last incremental run ended for good: what the next run is reckoned from';
+COMMENT ON COLUMN sync.connections.has_schedules IS
+    'Whether schedules, active or paused, say when it runs: then its interval does not. Kept by the engine';
 -- Lists the connections of a provider (resume, retry_failed) without reading the others.
 CREATE INDEX connections_provider ON sync.connections (provider_slug, id);
 
@@ -93,6 +97,9 @@ CREATE TABLE sync.sync_jobs (
     claimed_at timestamptz,
     claim_token uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
+    schedule_id bigint,
+    planned_at timestamptz,
+    trigger_type text NOT NULL DEFAULT 'scheduled',
     CONSTRAINT sync_jobs_running_is_claimed
         CHECK (status <> 'running' OR (claim_token IS NOT NULL AND claimed_at IS NOT NULL AND started_at IS NOT NULL)),
     CONSTRAINT sync_jobs_ended_has_time CHECK (status IN ('queued', 'running') OR finished_at IS NOT NULL)
@@ -105,6 +112,9 @@ COMMENT ON COLUMN sync.sync_jobs.started_at IS 'When the first attempt was claim
 COMMENT ON COLUMN sync.sync_jobs.input IS 'What a trigger or webhook brought along; never the cursor';
 COMMENT ON COLUMN sync.sync_jobs.run_id IS 'Id of the job that began the run: the pages that follow it carry the same';
 COMMENT ON COLUMN sync.sync_jobs.rerun_priority IS 'Set when a trigger arrived while the job ran: the transaction that ends it queues one more of this priority';
+COMMENT ON COLUMN sync.sync_jobs.schedule_id IS 'The schedule that it runs for; null where the interval, a trigger or an application made it';
+COMMENT ON COLUMN sync.sync_jobs.planned_at IS 'The instant of the schedule that it runs for, without jitter';
+COMMENT ON COLUMN sync.sync_jobs.trigger_type IS 'What brought the run about: scheduled, manual, realtime, retry or catch_up';
 COMMENT ON COLUMN sync.sync_jobs.claim_token IS 'Fences complete, fail and release: drawn anew by each claim';
 
 -- The specification's guard against a second live job of one type; also the arbiter of ON CONFLICT.

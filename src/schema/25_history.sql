@@ -29,13 +29,21 @@ CREATE TABLE sync.sync_executions (
     error jsonb,
     stats jsonb NOT NULL DEFAULT '{}',
     claimed_by text,
-    claim_token uuid
+    claim_token uuid,
+    schedule_id bigint,
+    planned_at timestamptz,
+    trigger_type text NOT NULL DEFAULT 'scheduled',
+    cursor_before jsonb
 ) PARTITION BY RANGE (finished_at);
 COMMENT ON TABLE sync.sync_executions IS 'History: one row for each attempt that ended';
 COMMENT ON COLUMN sync.sync_executions.attempt IS 'Number of the attempt within its job, from 1';
 COMMENT ON COLUMN sync.sync_executions.status IS 'How the attempt ended';
 COMMENT ON COLUMN sync.sync_executions.job_status IS 'What became of the job: queued again, or an end';
 COMMENT ON COLUMN sync.sync_executions.ended_by IS 'What ended the attempt: a call that is repeated is recognised by it';
+COMMENT ON COLUMN sync.sync_executions.trigger_type IS
+    'What brought the attempt about: scheduled, manual, realtime, catch_up; retry of an attempt that failed; follow_up page of the same run';
+COMMENT ON COLUMN sync.sync_executions.planned_at IS 'The instant of its schedule that the run is for, without jitter';
+COMMENT ON COLUMN sync.sync_executions.cursor_before IS 'Where the attempt began to read; next_cursor is where the following one goes on';
 COMMENT ON COLUMN sync.sync_executions.kind IS 'Kind of failure: transient, rate_limited, unauthorized, permanent, lost';
 
 CREATE TABLE sync.signals (
@@ -80,7 +88,7 @@ COMMENT ON COLUMN sync.signal_keys.received_at IS 'When the month began in which
 
 CREATE TABLE sync.partitions (
     name text PRIMARY KEY,
-    parent text NOT NULL CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs')),
+    parent text NOT NULL CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires')),
     range_from timestamptz NOT NULL,
     range_to timestamptz NOT NULL
 );
@@ -139,7 +147,7 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (%s)', part,
-                   CASE parent WHEN 'signal_pages' THEN 'tenant_id, landed_by, seq' ELSE 'tenant_id, connection_id, id' END);
+                   CASE parent WHEN 'signal_pages' THEN 'tenant_id, landed_by, seq' WHEN 'schedule_fires' THEN 'tenant_id, connection_id, schedule_id, id' ELSE 'tenant_id, connection_id, id' END);
     IF parent = 'signals' THEN
         EXECUTE format('CREATE UNIQUE INDEX %I ON sync.%I (tenant_id, connection_id, dedupe_key) WHERE dedupe_key IS NOT NULL',
                        part || '_dedupe', part);

@@ -9,6 +9,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._looked_at(jsonb) IS 'Internal: when the tick has to look at a connection with that metadata';
 
+CREATE FUNCTION sync._trigger_type(trigger_type text, attempts int, page int) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN attempts OPERATOR(pg_catalog.>) 0 THEN 'retry' WHEN page OPERATOR(pg_catalog.>) 1 THEN 'follow_up' ELSE trigger_type END
+$$;
+COMMENT ON FUNCTION sync._trigger_type(text, int, int) IS 'Internal: what brought an attempt about, given the failures before it and its page';
+
+CREATE FUNCTION sync._job_cursor(job_type text, own jsonb, metadata jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN job_type OPERATOR(pg_catalog.=) 'incremental'
+                THEN COALESCE(NULLIF(own, 'null'), NULLIF(metadata OPERATOR(pg_catalog.#>) '{sync,cursor}', 'null'))
+                ELSE NULLIF(own, 'null') END
+$$;
+COMMENT ON FUNCTION sync._job_cursor(text, jsonb, jsonb) IS 'Internal: where a job with that cursor of a connection with that metadata goes on';
+
 CREATE FUNCTION sync._connections_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -21,7 +37,7 @@ BEGIN
             HINT = 'Leave the id out, or wait for housekeeping.';
     END IF;
     INSERT INTO sync.connection_state (connection_id, due_at)
-    SELECT i.id, CASE WHEN i.status = 'active' THEN sync._looked_at(i.metadata) END
+    SELECT i.id, CASE WHEN i.status = 'active' AND NOT i.has_schedules THEN sync._looked_at(i.metadata) END
     FROM inserted i
     ON CONFLICT (connection_id) DO NOTHING;
     RETURN NULL;
@@ -46,7 +62,7 @@ AS $$
     UPDATE sync.connection_state s
     SET running_job_id = (SELECT j.id FROM ONLY sync.sync_jobs j WHERE j.connection_id = s.connection_id AND j.status = 'running'),
         due_at = CASE
-                     WHEN c.status <> 'active' THEN NULL
+                     WHEN c.status <> 'active' OR c.has_schedules THEN NULL
                      WHEN EXISTS (SELECT 1 FROM ONLY sync.sync_jobs j
                                   WHERE j.connection_id = s.connection_id AND j.job_type = 'incremental'
                                     AND j.status IN ('queued', 'running')) THEN NULL
@@ -70,7 +86,8 @@ BEGIN
     END IF;
     IF OLD.tenant_id <> NEW.tenant_id
        AND (EXISTS (SELECT 1 FROM sync.signals s WHERE s.tenant_id = OLD.tenant_id AND s.connection_id = OLD.id)
-            OR EXISTS (SELECT 1 FROM sync.sync_executions e WHERE e.tenant_id = OLD.tenant_id AND e.connection_id = OLD.id)) THEN
+            OR EXISTS (SELECT 1 FROM sync.sync_executions e WHERE e.tenant_id = OLD.tenant_id AND e.connection_id = OLD.id)
+            OR EXISTS (SELECT 1 FROM sync.schedule_fires f WHERE f.tenant_id = OLD.tenant_id AND f.connection_id = OLD.id)) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('connection %s has signals or history of tenant %s', OLD.id, OLD.tenant_id),
             HINT = 'What landed belongs to its tenant; make a new connection for the other one.';
@@ -159,6 +176,14 @@ BEGIN
         GET DIAGNOSTICS n = ROW_COUNT;
         removed := removed + n;
         EXIT WHEN removed >= max_rows;
+        DELETE FROM sync.schedule_fires t
+        USING (SELECT f.tenant_id, f.connection_id, f.schedule_id, f.id, f.recorded_at FROM sync.schedule_fires f
+               WHERE f.tenant_id = gone.tenant_id AND f.connection_id = gone.connection_id LIMIT max_rows - removed) x
+        WHERE t.tenant_id = x.tenant_id AND t.connection_id = x.connection_id AND t.schedule_id = x.schedule_id AND t.id = x.id
+          AND t.recorded_at = x.recorded_at;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        removed := removed + n;
+        EXIT WHEN removed >= max_rows;
         ids := ids || gone.connection_id;
     END LOOP;
     -- Finished jobs have no index by connection: one pass serves all that are gone, at once only where it is short.
@@ -204,6 +229,9 @@ BEGIN
             HINT = format('To run it again: SELECT sync.retry_job(%s)', NEW.id);
     END IF;
     NEW.run_id := COALESCE(NEW.run_id, NEW.id);
+    IF TG_OP = 'INSERT' AND NEW.trigger_type = 'scheduled' AND NEW.schedule_id IS NULL THEN
+        NEW.trigger_type := 'manual';
+    END IF;
     IF NEW.status = 'running' THEN
         NEW.claim_token := COALESCE(NEW.claim_token, gen_random_uuid());
         NEW.claimed_at := COALESCE(NEW.claimed_at, now());
@@ -237,14 +265,14 @@ BEGIN
        AND NEW.status IN ('succeeded', 'failed') THEN
         UPDATE sync.connections c
         SET last_incremental_finished_at = NEW.finished_at,
-            metadata = sync._metadata_with(c.metadata, jsonb_build_object('next_run_at',
-                sync._format_utc(NEW.finished_at + make_interval(secs => (sync._effective_interval(c.metadata #> '{sync,interval_seconds}')).base_seconds))))
+            metadata = CASE WHEN c.has_schedules THEN c.metadata ELSE sync._metadata_with(c.metadata, jsonb_build_object('next_run_at',
+                sync._format_utc(NEW.finished_at + make_interval(secs => (sync._effective_interval(c.metadata #> '{sync,interval_seconds}')).base_seconds)))) END
         WHERE c.id = NEW.connection_id;
     END IF;
     -- What a trigger asked for while it ran comes after it, whoever ended it.
     IF TG_OP = 'UPDATE' AND OLD.status = 'running' AND NEW.status NOT IN ('queued', 'running') AND NEW.rerun_priority IS NOT NULL THEN
-        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, run_id)
-        SELECT n.id, NEW.tenant_id, NEW.provider_slug, NEW.connection_id, NEW.job_type, NEW.rerun_priority, n.id
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, run_id, trigger_type)
+        SELECT n.id, NEW.tenant_id, NEW.provider_slug, NEW.connection_id, NEW.job_type, NEW.rerun_priority, n.id, 'manual'
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id FROM sync.connections c
               WHERE c.id = NEW.connection_id AND c.status = 'active') n
         ON CONFLICT (connection_id, job_type) WHERE status IN ('queued', 'running') DO NOTHING;

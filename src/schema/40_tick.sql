@@ -59,7 +59,7 @@ BEGIN
                (x.plan).next_run_at
         FROM (
             SELECT u.state_tid, u.connection_tid, c.id, c.tenant_id, c.provider_slug, c.last_incremental_finished_at AS finished,
-                   c.status = 'active' AS active, p.status = 'active' AS provider_active,
+                   c.status = 'active' AND NOT c.has_schedules AS active, p.status = 'active' AS provider_active,
                    sync._plan_tick(c.metadata, c.last_incremental_finished_at, c.created_at, $3) AS plan
             FROM unnest($1, $2) u (state_tid, connection_tid)
             JOIN sync.connections c ON c.ctid = u.connection_tid
@@ -183,6 +183,7 @@ BEGIN
     END IF;
     IF as_of < clock.last_tick_at - ahead THEN
         clock.sweep_after := NULL;
+        UPDATE sync.schedule_state st SET look_at = as_of WHERE st.covered_until > as_of + interval '3 hours';
     END IF;
     WITH batch AS (
         SELECT c.id, c.last_incremental_finished_at > as_of AS ahead
@@ -255,6 +256,7 @@ DECLARE
     connection_tids tid[];
     set_back int := 0;
     failed boolean := false;
+    schedules record;
 BEGIN
     PERFORM sync._require_time(as_of);
     ahead := as_of + make_interval(secs => GREATEST(sync._setting('tick_interval_seconds'), 60));
@@ -268,6 +270,8 @@ BEGIN
         SELECT l.requeued, l.more OR more INTO requeued, more FROM sync._fail_lost(as_of, batch) l;
         PERFORM sync._end_lost_look(requeued = 0 AND NOT more);
     END IF;
+
+    SELECT x.fired, x.skipped, x.more INTO schedules FROM sync._tick_schedules(batch, as_of) x;
 
     SELECT f.due, f.id INTO front FROM sync._begin_tick(ahead) f;
     -- Locked and written in one subtransaction: what another one of the same transaction had locked would get a multixact, and the
@@ -286,10 +290,10 @@ BEGIN
         FROM sync._tick_rows_safely(state_tids, connection_tids, as_of) r
         WHERE state_tids IS NOT NULL;
     END IF;
-    enqueued := COALESCE(enqueued, 0);
-    skipped := COALESCE(skipped, 0);
+    enqueued := COALESCE(enqueued, 0) + schedules.fired;
+    skipped := COALESCE(skipped, 0) + schedules.skipped;
     set_back := COALESCE(set_back, 0);
-    more := COALESCE(more OR cardinality(state_tids) >= batch, false);
+    more := COALESCE(more OR schedules.more OR cardinality(state_tids) >= batch, false);
     -- Counting all that is due would cost more than a batch: while there is more to do, a bounded look will do.
     SELECT count(*) + set_back INTO backlog
     FROM (SELECT 1 FROM sync.connection_state s

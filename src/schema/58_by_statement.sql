@@ -66,7 +66,8 @@ CREATE FUNCTION sync._end_jobs_by_statement(job_tids tid[], connection_tids tid[
     OUT ord int, OUT id bigint, OUT tenant_id text, OUT provider_slug text, OUT connection_id bigint, OUT job_type text, OUT priority int,
     OUT attempts int, OUT scheduled_at timestamptz, OUT input jsonb, OUT run_id bigint, OUT page int, OUT stalled_pages int,
     OUT rerun_priority int, OUT claimed_by text, OUT claimed_at timestamptz, OUT claim_token uuid, OUT all_received int,
-    OUT all_inserted int, OUT next_cursor jsonb, OUT more boolean, OUT stats jsonb, OUT error jsonb, OUT goes_on boolean, OUT active boolean)
+    OUT all_inserted int, OUT next_cursor jsonb, OUT more boolean, OUT stats jsonb, OUT error jsonb, OUT goes_on boolean, OUT active boolean,
+    OUT schedule_id bigint, OUT planned_at timestamptz, OUT trigger_type text, OUT cursor_before jsonb)
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -85,24 +86,27 @@ BEGIN
                   COALESCE(u.inserted, 0) + j.signals_inserted AS all_inserted, u.next_cursor, COALESCE(u.more, false) AS more, u.stats, u.fault,
                   COALESCE(u.more, false) AND u.fault IS NULL AS goes_on
     ), judged AS MATERIALIZED (
-        SELECT g.*, c.status = 'active' AS active, sync._base_seconds(c.metadata) AS base_seconds,
+        SELECT g.*, c.status = 'active' AS active, c.has_schedules, sync._job_cursor(g.job_type, g.cursor, c.metadata) AS cursor_before,
+               sync._base_seconds(c.metadata) AS base_seconds,
                CASE WHEN g.fault IS NULL THEN 'succeeded' ELSE 'failed' END AS new_status
         FROM gone g JOIN sync.connections c ON c.id = g.connection_id
     ), kept AS (
         INSERT INTO sync._finished_jobs (id, tenant_id, provider_slug, connection_id, job_type, status, priority, attempts,
             rate_limited_attempts, scheduled_at, retry_after, started_at, finished_at, cursor, input, error, error_kind, run_id, page,
-            stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at)
+            stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at, schedule_id, planned_at,
+            trigger_type)
         SELECT d.id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.new_status, d.priority, d.attempts,
             d.rate_limited_attempts, d.scheduled_at, d.retry_after, d.started_at, $9, d.cursor, d.input,
             COALESCE(d.fault, d.error), CASE WHEN d.fault IS NULL THEN d.error_kind ELSE 'permanent' END, d.run_id, d.page,
-            d.stalled_pages, d.all_inserted, d.all_received - d.all_inserted, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.created_at
+            d.stalled_pages, d.all_inserted, d.all_received - d.all_inserted, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.created_at,
+            d.schedule_id, d.planned_at, d.trigger_type
         FROM judged d
     ), moved AS (
         UPDATE sync.connections c
         SET last_incremental_finished_at = CASE WHEN d.ends_run THEN $9 ELSE c.last_incremental_finished_at END,
-            metadata = sync._metadata_run(c.metadata, CASE WHEN d.ends_run THEN $9 + make_interval(secs => d.base_seconds) END, NULL,
+            metadata = sync._metadata_run(c.metadata, CASE WHEN d.ends_run AND NOT d.has_schedules THEN $9 + make_interval(secs => d.base_seconds) END, NULL,
                                           CASE WHEN d.keeps_cursor THEN d.next_cursor END)
-        FROM (SELECT x.connection_id, x.next_cursor, x.base_seconds,
+        FROM (SELECT x.connection_id, x.next_cursor, x.base_seconds, x.has_schedules,
                      x.job_type = 'incremental' AND NOT x.goes_on AS ends_run,
                      x.next_cursor IS NOT NULL AND (x.job_type = 'incremental' OR NOT x.more) AS keeps_cursor
               FROM judged x) d
@@ -110,7 +114,7 @@ BEGIN
     ), freed AS (
         UPDATE sync.connection_state s
         SET running_job_id = NULL,
-            due_at = CASE WHEN d.job_type = 'incremental' AND NOT d.goes_on AND d.active AND d.rerun_priority IS NULL
+            due_at = CASE WHEN d.job_type = 'incremental' AND NOT d.goes_on AND d.active AND NOT d.has_schedules AND d.rerun_priority IS NULL
                           THEN $9 + make_interval(secs => d.base_seconds)
                           WHEN d.job_type = 'incremental' THEN NULL
                           ELSE s.due_at END
@@ -128,7 +132,7 @@ BEGIN
     )
     SELECT d.ord, d.id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.priority, d.attempts, d.scheduled_at, d.input, d.run_id,
            d.page, d.stalled_pages, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.all_received, d.all_inserted, d.next_cursor,
-           d.more, d.stats, d.fault, d.goes_on, d.active
+           d.more, d.stats, d.fault, d.goes_on, d.active, d.schedule_id, d.planned_at, d.trigger_type, d.cursor_before
     FROM judged d
     CROSS JOIN counted
     CROSS JOIN told

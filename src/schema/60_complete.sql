@@ -139,9 +139,7 @@ BEGIN
         INTO faults, stalled, errors
         FROM (SELECT u.ord, u.more, j.page, j.stalled_pages,
                      u.more AND COALESCE(u.inserted, 0) + j.signals_inserted = 0
-                         AND u.next_cursor = CASE WHEN j.job_type = 'incremental'
-                                                  THEN COALESCE(NULLIF(j.cursor, 'null'), NULLIF(c.metadata #> '{sync,cursor}', 'null'))
-                                                  ELSE NULLIF(j.cursor, 'null') END AS stalled
+                         AND u.next_cursor = sync._job_cursor(j.job_type, j.cursor, c.metadata) AS stalled
               FROM unnest($2, $3, $5, $6, landed_inserted) WITH ORDINALITY u (job_tid, connection_tid, next_cursor, more, inserted, ord)
               JOIN ONLY sync.sync_jobs j ON j.ctid = u.job_tid
               JOIN sync.connections c ON c.ctid = u.connection_tid) r
@@ -163,25 +161,29 @@ BEGIN
     ), recorded AS (
         INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
-            next_cursor, has_more, error, stats, claimed_by, claim_token)
+            next_cursor, has_more, error, stats, claimed_by, claim_token, schedule_id, planned_at, trigger_type, cursor_before)
         SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.attempts + 1, d.page, d.new_status, d.new_status,
             CASE WHEN d.error IS NOT NULL THEN 'permanent' END, d.scheduled_at, d.claimed_at, $8,
             GREATEST(date_part('epoch', $8 - d.claimed_at), 0) * 1000, d.all_received, d.all_inserted, d.all_received - d.all_inserted,
-            d.next_cursor, d.more, d.error, COALESCE(d.stats, '{}'), d.claimed_by, d.claim_token
+            d.next_cursor, d.more, d.error, COALESCE(d.stats, '{}'), d.claimed_by, d.claim_token,
+            d.schedule_id, d.planned_at, sync._trigger_type(d.trigger_type, d.attempts, d.page), d.cursor_before
         FROM ended d WHERE NOT plain
     ), followed AS (
         -- The next page, and one more run where a trigger arrived meanwhile.
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id,
-            page, stalled_pages, rerun_priority, created_at)
+            page, stalled_pages, rerun_priority, created_at, schedule_id, planned_at, trigger_type)
         SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type,
                CASE WHEN n.goes_on THEN n.priority ELSE n.rerun_priority END, $8,
                CASE WHEN n.goes_on THEN n.next_cursor END, CASE WHEN n.goes_on THEN n.input END,
                CASE WHEN n.goes_on THEN n.run_id ELSE n.id END,
                CASE WHEN n.goes_on THEN n.page + 1 ELSE 1 END,
                CASE WHEN n.goes_on AND n.stalled THEN n.stalled_pages + 1 ELSE 0 END,
-               CASE WHEN n.goes_on THEN n.rerun_priority END, $8
+               CASE WHEN n.goes_on THEN n.rerun_priority END, $8,
+               CASE WHEN n.goes_on THEN n.schedule_id END, CASE WHEN n.goes_on THEN n.planned_at END,
+               CASE WHEN n.goes_on THEN n.trigger_type ELSE 'manual' END
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.priority,
-                     d.rerun_priority, d.goes_on, d.next_cursor, d.input, d.run_id, d.page, stalled[d.ord] AS stalled, d.stalled_pages
+                     d.rerun_priority, d.goes_on, d.next_cursor, d.input, d.run_id, d.page, stalled[d.ord] AS stalled, d.stalled_pages,
+                     d.schedule_id, d.planned_at, d.trigger_type
               FROM ended d
               WHERE d.active AND (d.goes_on OR d.rerun_priority IS NOT NULL)) n
         RETURNING connection_id

@@ -58,7 +58,8 @@ BEGIN
     RETURN QUERY
     WITH result AS MATERIALIZED (
         SELECT j.*, sync._cut_error(u.error) || jsonb_build_object('kind', u.kind) AS new_error, u.kind AS new_kind, u.caller,
-               c.status = 'active' AS active, sync._base_seconds(c.metadata) AS base_seconds,
+               c.status = 'active' AS active, c.has_schedules, sync._base_seconds(c.metadata) AS base_seconds,
+               sync._job_cursor(j.job_type, j.cursor, c.metadata) AS cursor_before,
                j.attempts + 1 AS new_attempts, j.rate_limited_attempts + (u.kind = 'rate_limited')::int AS new_limited,
                b.wait, COALESCE(p.max_attempts, attempts_default) AS max_attempts,
                $5 + make_interval(secs => (b.wait + random() * COALESCE(p.backoff_jitter_factor, jitter_default) * b.wait)) AS again_at
@@ -89,23 +90,26 @@ BEGIN
     ), kept AS (
         INSERT INTO sync._finished_jobs (id, tenant_id, provider_slug, connection_id, job_type, status, priority, attempts,
             rate_limited_attempts, scheduled_at, retry_after, started_at, finished_at, cursor, input, error, error_kind, run_id, page,
-            stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at)
+            stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at, schedule_id, planned_at,
+            trigger_type)
         SELECT d.id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.new_status, d.priority, d.new_attempts,
             d.new_limited, d.scheduled_at, d.retry_after, d.started_at, $5, d.cursor, d.input, d.new_error, d.new_kind, d.run_id, d.page,
-            d.stalled_pages, d.signals_inserted, d.signals_duplicate, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.created_at
+            d.stalled_pages, d.signals_inserted, d.signals_duplicate, d.rerun_priority, d.claimed_by, d.claimed_at, d.claim_token, d.created_at,
+            d.schedule_id, d.planned_at, d.trigger_type
         FROM judged d JOIN ended e ON e.id = d.id
     ), recorded AS (
         INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
             kind, scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate,
-            retry_after, error, claimed_by, claim_token, ended_by)
+            retry_after, error, claimed_by, claim_token, ended_by, schedule_id, planned_at, trigger_type, cursor_before)
         SELECT d.tenant_id, d.provider_slug, d.connection_id, d.id, d.run_id, d.job_type, d.new_attempts, d.page, 'failed', d.new_status,
             d.new_kind, d.scheduled_at, d.claimed_at, $5, GREATEST(date_part('epoch', $5 - d.claimed_at), 0) * 1000,
             d.signals_inserted + d.signals_duplicate, d.signals_inserted, d.signals_duplicate,
-            CASE WHEN d.new_status = 'queued' THEN d.again_at END, d.new_error, d.claimed_by, d.claim_token, d.caller
+            CASE WHEN d.new_status = 'queued' THEN d.again_at END, d.new_error, d.claimed_by, d.claim_token, d.caller,
+            d.schedule_id, d.planned_at, sync._trigger_type(d.trigger_type, d.attempts, d.page), d.cursor_before
         FROM judged d
     ), again AS (
-        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at)
-        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, $5, n.id, $5
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at, trigger_type)
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, $5, n.id, $5, 'manual'
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.rerun_priority
               FROM judged d JOIN ended e ON e.id = d.id
               WHERE d.active AND d.rerun_priority IS NOT NULL AND d.new_kind <> 'unauthorized') n
@@ -116,14 +120,14 @@ BEGIN
                                  THEN left('unauthorized: ' || COALESCE(d.new_error ->> 'message', 'the provider refused the credentials'), 500)
                                  ELSE c.status_reason END,
             last_incremental_finished_at = CASE WHEN d.ends_run THEN $5 ELSE c.last_incremental_finished_at END,
-            metadata = CASE WHEN d.ends_run THEN sync._metadata_with(c.metadata, jsonb_build_object('next_run_at',
+            metadata = CASE WHEN d.ends_run AND NOT d.has_schedules THEN sync._metadata_with(c.metadata, jsonb_build_object('next_run_at',
                             sync._format_utc($5 + make_interval(secs => d.base_seconds)))) ELSE c.metadata END
         FROM (SELECT x.*, x.job_type = 'incremental' AND x.new_status = 'failed' AS ends_run FROM judged x) d
         WHERE c.id = d.connection_id AND (d.ends_run OR (d.new_kind = 'unauthorized' AND d.active))
     ), freed AS (
         UPDATE sync.connection_state s
         SET running_job_id = NULL,
-            due_at = CASE WHEN NOT d.active OR d.new_kind = 'unauthorized' THEN NULL
+            due_at = CASE WHEN NOT d.active OR d.has_schedules OR d.new_kind = 'unauthorized' THEN NULL
                           WHEN d.job_type = 'incremental' AND d.new_status = 'failed' AND d.rerun_priority IS NULL
                               THEN $5 + make_interval(secs => d.base_seconds)
                           WHEN d.job_type = 'incremental' THEN NULL
@@ -231,25 +235,29 @@ BEGIN
     ), kept AS (
         INSERT INTO sync._finished_jobs (id, tenant_id, provider_slug, connection_id, job_type, status, priority, attempts,
             rate_limited_attempts, scheduled_at, retry_after, started_at, finished_at, cursor, input, error, error_kind, run_id, page,
-            stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at)
+            stalled_pages, signals_inserted, signals_duplicate, rerun_priority, claimed_by, claimed_at, claim_token, created_at, schedule_id, planned_at,
+            trigger_type)
         SELECT e.id, e.tenant_id, e.provider_slug, e.connection_id, e.job_type, 'cancelled', e.priority, e.attempts,
             e.rate_limited_attempts, e.scheduled_at, e.retry_after, e.started_at, $3, e.cursor, e.input,
             COALESCE(e.error, '{}') || jsonb_build_object('cancelled', $2), e.error_kind, e.run_id, e.page,
-            e.stalled_pages, e.signals_inserted, e.signals_duplicate, e.rerun_priority, e.claimed_by, e.claimed_at, e.claim_token, e.created_at
+            e.stalled_pages, e.signals_inserted, e.signals_duplicate, e.rerun_priority, e.claimed_by, e.claimed_at, e.claim_token, e.created_at,
+            e.schedule_id, e.planned_at, e.trigger_type
         FROM ended e
     ), recorded AS (
         INSERT INTO sync.sync_executions (tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status,
             scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, error, claimed_by, claim_token,
-            ended_by)
+            ended_by, schedule_id, planned_at, trigger_type, cursor_before)
         SELECT e.tenant_id, e.provider_slug, e.connection_id, e.id, e.run_id, e.job_type, e.attempts + 1, e.page, 'cancelled', 'cancelled',
             e.scheduled_at, e.claimed_at, $3, GREATEST(date_part('epoch', $3 - e.claimed_at), 0) * 1000,
             e.signals_inserted + e.signals_duplicate, e.signals_inserted, e.signals_duplicate,
-            jsonb_build_object('message', $2), e.claimed_by, e.claim_token, 'cancel'
-        FROM ended e WHERE e.status = 'running'
+            jsonb_build_object('message', $2), e.claimed_by, e.claim_token, 'cancel',
+            e.schedule_id, e.planned_at, sync._trigger_type(e.trigger_type, e.attempts, e.page), sync._job_cursor(e.job_type, e.cursor, c.metadata)
+        FROM ended e JOIN sync.connections c ON c.id = e.connection_id
+        WHERE e.status = 'running'
     ), again AS (
         -- What triggers asked for while it ran is not cancelled with it.
-        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at)
-        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, $3, n.id, $3
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at, trigger_type)
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, $3, n.id, $3, 'manual'
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, e.tenant_id, e.provider_slug, e.connection_id, e.job_type, e.rerun_priority
               FROM ended e JOIN sync.connections c ON c.id = e.connection_id
               WHERE c.status = 'active' AND e.status = 'running' AND e.rerun_priority IS NOT NULL) n
@@ -257,7 +265,7 @@ BEGIN
         -- A cancelled run leaves next_run_at as it is: the next slot is used.
         UPDATE sync.connection_state s
         SET running_job_id = CASE WHEN s.running_job_id = ANY ($1) THEN NULL ELSE s.running_job_id END,
-            due_at = CASE WHEN c.status <> 'active' OR x.again THEN NULL
+            due_at = CASE WHEN c.status <> 'active' OR c.has_schedules OR x.again THEN NULL
                           WHEN x.incremental THEN sync._looked_at(c.metadata)
                           ELSE s.due_at END
         FROM (SELECT e.connection_id, bool_or(e.job_type = 'incremental') AS incremental,

@@ -30,45 +30,56 @@ END
 $$;
 COMMENT ON FUNCTION sync._lock_active(bigint) IS 'Internal: locks a connection that may run; 55000 with the reason when it may not';
 
-CREATE FUNCTION sync.trigger(connection_id bigint, job_type text DEFAULT 'incremental', priority int DEFAULT 10, as_of timestamptz DEFAULT now())
+CREATE FUNCTION sync._enqueue(owner sync.connections, job_type text, priority int, trigger_type text, schedule_id bigint, as_of timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
 AS $$
-#variable_conflict use_column
 DECLARE
-    owner sync.connections;
     job bigint;
 BEGIN
-    PERFORM sync._require_time(as_of);
-    IF COALESCE(trigger.job_type, '') = '' OR trigger.priority IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'job_type and priority must not be null or empty';
-    END IF;
-    owner := sync._lock_active(trigger.connection_id);
     -- A queued page of a run in progress runs sooner, and one more run follows it: its fetch began before the event.
     UPDATE ONLY sync.sync_jobs j
-    SET scheduled_at = LEAST(j.scheduled_at, trigger.as_of), priority = GREATEST(j.priority, trigger.priority),
+    SET scheduled_at = LEAST(j.scheduled_at, _enqueue.as_of), priority = GREATEST(j.priority, _enqueue.priority),
         retry_after = CASE WHEN j.error_kind = 'rate_limited' THEN j.retry_after END,
-        rerun_priority = CASE WHEN j.page > 1 THEN GREATEST(j.rerun_priority, trigger.priority) ELSE j.rerun_priority END
-    WHERE j.connection_id = owner.id AND j.job_type = trigger.job_type AND j.status = 'queued'
+        rerun_priority = CASE WHEN j.page > 1 THEN GREATEST(j.rerun_priority, _enqueue.priority) ELSE j.rerun_priority END
+    WHERE j.connection_id = owner.id AND j.job_type = _enqueue.job_type AND j.status = 'queued'
     RETURNING j.id INTO job;
     IF job IS NULL THEN
         UPDATE ONLY sync.sync_jobs j
-        SET rerun_priority = GREATEST(j.rerun_priority, trigger.priority)
-        WHERE j.connection_id = owner.id AND j.job_type = trigger.job_type AND j.status = 'running'
+        SET rerun_priority = GREATEST(j.rerun_priority, _enqueue.priority)
+        WHERE j.connection_id = owner.id AND j.job_type = _enqueue.job_type AND j.status = 'running'
         RETURNING j.id INTO job;
     END IF;
     IF job IS NULL THEN
         job := nextval('sync.sync_jobs_id_seq'::regclass);
-        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at)
-        VALUES (job, owner.tenant_id, owner.provider_slug, owner.id, trigger.job_type, trigger.priority, trigger.as_of, job, trigger.as_of);
-        IF trigger.job_type = 'incremental' THEN
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at,
+            schedule_id, trigger_type)
+        VALUES (job, owner.tenant_id, owner.provider_slug, owner.id, _enqueue.job_type, _enqueue.priority, _enqueue.as_of, job, _enqueue.as_of,
+            _enqueue.schedule_id, _enqueue.trigger_type);
+        IF _enqueue.job_type = 'incremental' THEN
             UPDATE sync.connection_state s SET due_at = NULL, parked_for = NULL WHERE s.connection_id = owner.id;
         END IF;
     END IF;
     PERFORM sync._wake_executors();
     RETURN job;
+END
+$$;
+COMMENT ON FUNCTION sync._enqueue(sync.connections, text, int, text, bigint, timestamptz) IS
+    'Internal: asks for a run now of a connection that the caller has locked, and returns the job';
+
+CREATE FUNCTION sync.trigger(connection_id bigint, job_type text DEFAULT 'incremental', priority int DEFAULT 10, as_of timestamptz DEFAULT now())
+RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM sync._require_time(as_of);
+    IF COALESCE(job_type, '') = '' OR priority IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'job_type and priority must not be null or empty';
+    END IF;
+    RETURN sync._enqueue(sync._lock_active(connection_id), job_type, priority, 'manual', NULL, as_of);
 END
 $$;
 COMMENT ON FUNCTION sync.trigger(bigint, text, int, timestamptz) IS
@@ -95,6 +106,7 @@ SET sync_engine.internal = on
 AS $$
 DECLARE
     old sync.sync_jobs;
+    owner sync.connections;
     job bigint;
 BEGIN
     PERFORM sync._require_time(as_of);
@@ -107,13 +119,13 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('job %s has succeeded', job_id),
             HINT = format('To run the connection again: SELECT sync.trigger(%s, %L)', old.connection_id, old.job_type);
     END IF;
-    PERFORM sync._lock_active(old.connection_id);
+    owner := sync._lock_active(old.connection_id);
     -- It may have ended while the lock was waited for.
     SELECT j.* INTO old FROM sync.sync_jobs j WHERE j.id = job_id;
     IF old.status = 'running' THEN
         RETURN old.id;
     END IF;
-    job := sync.trigger(old.connection_id, old.job_type, GREATEST(old.priority, 10), as_of);
+    job := sync._enqueue(owner, old.job_type, GREATEST(old.priority, 10), 'retry', old.schedule_id, as_of);
     -- A job that ended on a page of its own takes that page up again.
     UPDATE ONLY sync.sync_jobs j SET cursor = COALESCE(j.cursor, old.cursor), input = COALESCE(j.input, old.input)
     WHERE j.id = job AND j.status = 'queued' AND old.status IN ('failed', 'cancelled') AND j.attempts = 0;
@@ -145,10 +157,12 @@ BEGIN
         WHERE j.finished_at >= $2 AND ($1 IS NULL OR j.provider_slug = $1)
         ORDER BY j.connection_id, j.job_type, j.finished_at DESC, j.id DESC
     ), made AS (
-        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id, created_at)
-        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, GREATEST(n.priority, 10), $3, n.cursor, n.input, n.id, $3
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id, created_at,
+            schedule_id, trigger_type)
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, GREATEST(n.priority, 10), $3, n.cursor, n.input, n.id, $3,
+               n.schedule_id, 'retry'
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, l.tenant_id, l.provider_slug, l.connection_id, l.job_type,
-                     l.priority, l.cursor, l.input
+                     l.priority, l.cursor, l.input, l.schedule_id
               FROM last l
               JOIN sync.connections c ON c.id = l.connection_id AND c.status = 'active'
               JOIN sync.providers p ON p.slug = l.provider_slug AND p.status = 'active'
@@ -308,6 +322,12 @@ BEGIN
         RETURN true;
     END IF;
     IF sync._rotate_finished_jobs(as_of) THEN
+        RETURN true;
+    END IF;
+    IF EXISTS (SELECT 1 FROM sync.schedule_state)
+       AND 2 > (SELECT count(*) FROM sync.partitions p
+                WHERE p.parent = 'schedule_fires' AND p.range_from <= as_of + interval '24 hours' AND p.range_to > as_of) THEN
+        PERFORM sync._ensure_fires(as_of, true), sync._ensure_fires(as_of + interval '24 hours', true);
         RETURN true;
     END IF;
     SELECT p.name INTO expired

@@ -39,8 +39,15 @@ BEGIN
     RETURN QUERY VALUES ('provider', CASE WHEN p.status = 'active' THEN 'ok' ELSE 'blocked' END,
                          format('%s is %s%s', p.slug, p.status, COALESCE(': ' || p.status_reason, '')));
     SELECT e.base_seconds INTO base FROM sync._effective_interval(c.metadata #> '{sync,interval_seconds}') e;
-    RETURN QUERY VALUES ('interval', 'info', format('%s s, last run finished %s', base,
-        COALESCE(sync._format_utc(c.last_incremental_finished_at), 'never')));
+    RETURN QUERY SELECT e.aspect, e.verdict, e.detail
+                 FROM sync.sync_schedules x CROSS JOIN LATERAL sync._explain_next(x, $2) e
+                 WHERE x.tenant_id = c.tenant_id AND x.connection_id = c.id ORDER BY x.id LIMIT 50;
+    RETURN QUERY SELECT 'interval', 'off', format('its schedules say when it runs; last run finished %s',
+                                                  COALESCE(sync._format_utc(c.last_incremental_finished_at), 'never'))
+                 WHERE c.has_schedules;
+    RETURN QUERY SELECT 'interval', 'info', format('%s s, last run finished %s', base,
+        COALESCE(sync._format_utc(c.last_incremental_finished_at), 'never'))
+        WHERE NOT c.has_schedules;
 
     FOR j IN SELECT x.* FROM ONLY sync.sync_jobs x WHERE x.connection_id = $1 AND x.status IN ('queued', 'running')
              ORDER BY x.status DESC, x.id LOOP
@@ -72,7 +79,7 @@ BEGIN
         END IF;
     END LOOP;
 
-    IF c.status = 'active' AND p.status = 'active' THEN
+    IF c.status = 'active' AND p.status = 'active' AND NOT c.has_schedules THEN
         IF EXISTS (SELECT 1 FROM ONLY sync.sync_jobs x WHERE x.connection_id = $1 AND x.job_type = 'incremental' AND x.status IN ('queued', 'running')) THEN
             RETURN QUERY VALUES ('next run', 'info', format('the one after the live job is reckoned from when that ends: %s s later', base));
         ELSE

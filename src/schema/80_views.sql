@@ -3,7 +3,10 @@ SELECT c.id AS connection_id, c.tenant_id, c.provider_slug, c.external_id, c.nam
        c.status, c.status_reason, p.status AS provider_status,
        i.base_seconds AS interval_seconds,
        c.last_incremental_finished_at,
-       sync.parse_utc(c.metadata #>> '{sync,next_run_at}') AS next_run_at,
+       CASE WHEN c.has_schedules
+            THEN (SELECT min(x.next_planned_at) FROM sync.schedule_state x JOIN sync.sync_schedules y ON y.id = x.schedule_id
+                  WHERE x.connection_id = c.id AND y.is_active)
+            ELSE sync.parse_utc(c.metadata #>> '{sync,next_run_at}') END AS next_run_at,
        c.metadata #>> '{sync,last_jitter_seconds}' AS last_jitter_seconds,
        j.id AS job_id, j.job_type, j.status AS job_status, j.attempts,
        GREATEST(j.scheduled_at, j.retry_after) AS job_due_at,

@@ -4,9 +4,9 @@ REVOKE ALL ON ALL PROCEDURES IN SCHEMA sync FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals TO sync_admin;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals, sync.sync_schedules TO sync_admin;
 GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.signal_keys, sync.executors, sync.connection_state, sync.partitions, sync.database_identity,
-    sync.deleted_connections, sync.connection_status, sync.queue, sync.metrics TO sync_admin;
+    sync.deleted_connections, sync.schedule_state, sync.schedule_fires, sync.schedule_status, sync.connection_status, sync.queue, sync.metrics TO sync_admin;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA sync TO sync_admin;
@@ -42,11 +42,13 @@ GRANT EXECUTE ON FUNCTION
     sync._preloaded()
 TO sync_executor;
 
-GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics TO sync_viewer;
+GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics, sync.schedule_status, sync.schedule_fires TO sync_viewer;
 GRANT SELECT (id, tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status, kind,
               scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, retry_after,
-              error, claimed_by) ON sync.sync_executions TO sync_viewer;
-GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.metrics_text() TO sync_viewer;
+              error, claimed_by, schedule_id, planned_at, trigger_type) ON sync.sync_executions TO sync_viewer;
+GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.metrics_text(), sync.explain_schedule(bigint, timestamptz, timestamptz),
+    sync.schedule_history(bigint, bigint, int), sync.preview_schedule(bigint, int, timestamptz),
+    sync.preview_schedule(text, text, int, timestamptz, text, text), sync.cron_describe(text) TO sync_viewer;
 -- Functions inside a view are called with the reader's rights.
 GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb), sync._table_metrics(), sync._metrics_catalog(),
     sync._metrics_snapshot(), sync._metrics_available() TO sync_viewer;
@@ -60,7 +62,8 @@ DECLARE
 BEGIN
     -- A call each: it rewrites one catalog row, which one statement may do but once.
     FOREACH name IN ARRAY ARRAY['providers', 'connections', 'connections_id_seq', 'sync_jobs', 'sync_jobs_id_seq', 'sync_executions',
-        'sync_executions_id_seq', 'signals', 'signals_id_seq', 'signal_pages', 'signal_pages_seq_seq', 'signal_keys', 'partitions', 'executors', 'database_identity', 'deleted_connections'] LOOP
+        'sync_executions_id_seq', 'signals', 'signals_id_seq', 'signal_pages', 'signal_pages_seq_seq', 'signal_keys', 'partitions', 'executors', 'database_identity', 'deleted_connections',
+        'sync_schedules', 'sync_schedules_id_seq', 'schedule_state', 'schedule_fires', 'schedule_fires_id_seq'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('sync.' || name)::pg_catalog.regclass, '');
     END LOOP;
 END

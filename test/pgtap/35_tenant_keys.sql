@@ -19,10 +19,13 @@ BEGIN
     PERFORM job(external, 'runs');
     PERFORM claim(at('10:04'));
     PERFORM job(external, 'waits');
+    PERFORM sync.create_schedule(conn(external), 'daily', 'daily', job_type => 'report', as_of => at('09:00'));
+    PERFORM sync.trigger_schedule((SELECT id FROM sync.sync_schedules WHERE connection_id = conn(external)), at('10:04'));
 END
 $$;
 SELECT housekeep(at('09:00'));
 SELECT fill('goes'), fill('stays');
+SELECT housekeep(at('10:05'));
 -- A hand-made signal has its own way in.
 INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, received_at) SELECT 'T', 'github', conn(e), at('10:05') FROM unnest('{goes,stays}'::text[]) e;
 -- Keys that outlived their signals
@@ -80,7 +83,7 @@ SELECT is_empty($$SELECT t.name FROM naming t WHERE t.col <> 'id' AND NOT EXISTS
 SELECT is_empty($$SELECT r.name FROM rows_of(conn('goes')) r JOIN naming t ON t.name = r.name
     WHERE r.n = 0 AND NOT t.is_part AND r.name <> 'deleted_connections'$$,
     'each of them has a row of the connection that goes: a table that is missing here has to be filled above');
-SELECT is((SELECT count(*) FROM ONLY sync.sync_jobs WHERE connection_id = conn('goes')), 2::bigint, 'it has a queued and a running job');
+SELECT is((SELECT count(*) FROM ONLY sync.sync_jobs WHERE connection_id = conn('goes')), 3::bigint, 'it has two queued and a running job');
 SELECT is((SELECT count(*) FROM sync.sync_jobs_20260301 WHERE connection_id = conn('goes')), 2::bigint, 'and two that ended');
 
 -- Deleted while a job of it runs: little goes at once.

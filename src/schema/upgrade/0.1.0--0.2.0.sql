@@ -6,9 +6,15 @@ DROP FUNCTION sync._tick_rows_safely(bigint[], timestamptz);
 DROP FUNCTION sync._tick_rows(bigint[], timestamptz);
 DROP FUNCTION sync._dedupe_key(text);
 DROP INDEX sync.connection_state_due;
+ALTER TABLE sync.connections ADD UNIQUE (tenant_id, id);
+ALTER TABLE sync.connections ADD COLUMN has_schedules boolean NOT NULL DEFAULT false;
+ALTER TABLE sync.sync_jobs ADD COLUMN schedule_id bigint, ADD COLUMN planned_at timestamptz,
+    ADD COLUMN trigger_type text NOT NULL DEFAULT 'scheduled';
+ALTER TABLE sync.sync_executions ADD COLUMN schedule_id bigint, ADD COLUMN planned_at timestamptz,
+    ADD COLUMN trigger_type text NOT NULL DEFAULT 'scheduled', ADD COLUMN cursor_before jsonb;
 ALTER TABLE sync.database_identity ADD COLUMN epoch int NOT NULL DEFAULT 1;
 ALTER TABLE sync.partitions DROP CONSTRAINT partitions_parent_check,
-    ADD CONSTRAINT partitions_parent_check CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs'));
+    ADD CONSTRAINT partitions_parent_check CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires'));
 
 -- after the functions:
 -- What has landed is read first.
