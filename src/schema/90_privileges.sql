@@ -6,7 +6,8 @@ GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals, sync.sync_schedules TO sync_admin;
 GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.signal_keys, sync.executors, sync.connection_state, sync.partitions, sync.database_identity,
-    sync.deleted_connections, sync.schedule_state, sync.schedule_fires, sync.schedule_status, sync.connection_status, sync.queue, sync.metrics TO sync_admin;
+    sync.deleted_connections, sync.schedule_state, sync.schedule_fires, sync.schedule_status, sync.execution_history, sync.run_history,
+    sync.connection_status, sync.queue, sync.metrics TO sync_admin;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA sync TO sync_admin;
@@ -18,7 +19,7 @@ DECLARE
 BEGIN
     FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
              WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND p.proname LIKE '\_%'
-               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available}')
+               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in}')
                AND pg_catalog.has_function_privilege('sync_admin', p.oid, 'EXECUTE') LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM sync_admin', f);
     END LOOP;
@@ -42,7 +43,10 @@ GRANT EXECUTE ON FUNCTION
     sync._preloaded()
 TO sync_executor;
 
-GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics, sync.schedule_status, sync.schedule_fires TO sync_viewer;
+GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics, sync.schedule_status, sync.schedule_fires, sync.run_history TO sync_viewer;
+GRANT SELECT (execution_id, tenant_id, provider_slug, connection_id, schedule_id, run_id, job_id, job_type, trigger_type, attempt, page, status,
+              job_status, planned_at, scheduled_at, started_at, finished_at, duration_ms, records_processed, records_created, records_updated,
+              records_skipped, bytes, error_kind, error_message, error_details, retry_after, executor) ON sync.execution_history TO sync_viewer;
 GRANT SELECT (id, tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status, kind,
               scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, retry_after,
               error, claimed_by, schedule_id, planned_at, trigger_type) ON sync.sync_executions TO sync_viewer;
@@ -51,7 +55,7 @@ GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.metrics_text()
     sync.preview_schedule(text, text, int, timestamptz, text, text), sync.cron_describe(text) TO sync_viewer;
 -- Functions inside a view are called with the reader's rights.
 GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb), sync._table_metrics(), sync._metrics_catalog(),
-    sync._metrics_snapshot(), sync._metrics_available() TO sync_viewer;
+    sync._metrics_snapshot(), sync._metrics_available(), sync._count_in(jsonb, text) TO sync_viewer;
 
 -- What a dump must hold: all that is not derived. The dated tables are ordinary tables and are dumped anyway;
 -- database_identity is in, so that a restored database carries its former identity and stays quiet.
