@@ -24,6 +24,7 @@ int default_interval_seconds = 900;
 bool enabled = true;
 int execution_retention_days = 30;
 bool internal = false;
+char* tenant_id = nullptr;
 int job_retention_days = 30;
 double jitter_pct_max = 0.2;
 double jitter_pct_min = 0.0;
@@ -168,6 +169,8 @@ void define_gucs() {
                              nullptr, &guc::internal, false, PGC_USERSET,
                              GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr, nullptr,
                              nullptr);
+    DefineCustomStringVariable("sync_engine.tenant_id", "The tenant that this transaction is confined to.",
+                               nullptr, &guc::tenant_id, "", PGC_USERSET, 0, nullptr, nullptr, nullptr);
     reserve_guc_prefix("sync_engine");
 }
 

@@ -27,6 +27,8 @@ extern int max_run_seconds;
 extern int signal_retention_days;
 extern int tick_batch_size;
 extern int tick_interval_seconds;
+// Empty unless set; the server keeps it.
+extern char* tenant_id;
 }  // namespace guc
 
 // Lower bound of an interval that a connection sets for itself.

@@ -78,6 +78,15 @@ CREATE FUNCTION sync._system_identity(OUT system_identifier bigint, OUT database
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_system_identity';
 COMMENT ON FUNCTION sync._system_identity() IS 'Which cluster and database this is: a copy of it differs in one of the two';
 
+CREATE FUNCTION sync._bound_tenant() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_bound_tenant';
+COMMENT ON FUNCTION sync._bound_tenant() IS
+    'Internal: the tenant that the caller is confined to, by sync_engine.tenant_id or as a sync_tenant; empty: to none, null: not at all';
+
+CREATE FUNCTION sync._sees_tenant(tenant_id text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 2 AS 'MODULE_PATHNAME', 'sync_engine_sees_tenant';
+COMMENT ON FUNCTION sync._sees_tenant(text) IS 'Internal: whether the caller may see that tenant; see _bound_tenant';
+
 CREATE FUNCTION sync._preloaded() RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_preloaded';
 COMMENT ON FUNCTION sync._preloaded() IS 'Whether the server loaded the library at its start, so that workers and metrics exist';

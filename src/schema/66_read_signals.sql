@@ -129,8 +129,13 @@ AS $$
 #variable_conflict use_column
 DECLARE
     horizon bigint := sync._position(pg_snapshot_xmin(pg_current_snapshot()));
+    own text := sync._bound_tenant();
     at record;
 BEGIN
+    IF own = '' OR own <> tenant_id THEN
+        RETURN;
+    END IF;
+    tenant_id := COALESCE(own, tenant_id);
     IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 100000 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'max_rows must be between 1 and 100000',
             HINT = 'Call again with the cursor of the last row for more.';

@@ -167,14 +167,13 @@ DECLARE
     owner text;
     at timestamptz := now();
 BEGIN
-    SELECT c.tenant_id INTO owner FROM sync.connections c WHERE c.id = NEW.connection_id FOR NO KEY UPDATE;
+    SELECT c.tenant_id INTO owner FROM sync.connections c WHERE c.id = NEW.connection_id AND sync._sees_tenant(c.tenant_id) FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = format('connection %s does not exist', NEW.connection_id),
             HINT = 'Insert the connection before its schedules.', SCHEMA = 'sync', TABLE = 'sync_schedules', COLUMN = 'connection_id';
     END IF;
     NEW.tenant_id := COALESCE(NEW.tenant_id, owner);
     IF NEW.tenant_id <> owner AND (TG_OP = 'INSERT' OR NEW.tenant_id <> OLD.tenant_id) THEN
-        -- Not told whose it is: who may not see the connection learns nothing.
         RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
             MESSAGE = format('connection %s does not exist for tenant %L', NEW.connection_id, NEW.tenant_id),
             HINT = 'Leave tenant_id null to take over that of the connection.', SCHEMA = 'sync', TABLE = 'sync_schedules', COLUMN = 'connection_id';

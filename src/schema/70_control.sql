@@ -9,7 +9,7 @@ DECLARE
     found_row sync.connections;
     provider sync.providers;
 BEGIN
-    SELECT c.* INTO found_row FROM sync.connections c WHERE c.id = $1 FOR NO KEY UPDATE;
+    SELECT c.* INTO found_row FROM sync.connections c WHERE c.id = $1 AND sync._sees_tenant(c.tenant_id) FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', $1);
     END IF;
@@ -92,8 +92,9 @@ AS $$
 BEGIN
     PERFORM sync._require_time(as_of);
     PERFORM 1 FROM sync.connections c
-    WHERE c.id = (SELECT j.connection_id FROM ONLY sync.sync_jobs j WHERE j.id = cancel_job.job_id) FOR NO KEY UPDATE;
-    RETURN sync._cancel(ARRAY[job_id], COALESCE(reason, 'cancelled by hand'), as_of) > 0;
+    WHERE c.id = (SELECT j.connection_id FROM ONLY sync.sync_jobs j WHERE j.id = cancel_job.job_id) AND sync._sees_tenant(c.tenant_id)
+    FOR NO KEY UPDATE;
+    RETURN FOUND AND sync._cancel(ARRAY[job_id], COALESCE(reason, 'cancelled by hand'), as_of) > 0;
 END
 $$;
 COMMENT ON FUNCTION sync.cancel_job(bigint, text, timestamptz) IS
@@ -110,7 +111,7 @@ DECLARE
     job bigint;
 BEGIN
     PERFORM sync._require_time(as_of);
-    SELECT j.* INTO old FROM sync.sync_jobs j WHERE j.id = job_id;
+    SELECT j.* INTO old FROM sync.sync_jobs j WHERE j.id = job_id AND sync._sees_tenant(j.tenant_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('job %s does not exist', job_id),
             HINT = 'Finished jobs are kept for sync_engine.job_retention_days.';
@@ -147,14 +148,14 @@ BEGIN
     PERFORM sync._require_time(as_of);
     PERFORM 1 FROM sync.connections c
     JOIN sync.providers p ON p.slug = c.provider_slug AND p.status = 'active'
-    WHERE c.status = 'active' AND c.id IN (
+    WHERE c.status = 'active' AND sync._sees_tenant(c.tenant_id) AND c.id IN (
         SELECT j.connection_id FROM sync.sync_jobs j
         WHERE j.status = 'failed' AND j.finished_at >= $2 AND ($1 IS NULL OR j.provider_slug = $1))
     ORDER BY c.id FOR NO KEY UPDATE OF c;
     WITH last AS (
         SELECT DISTINCT ON (j.connection_id, j.job_type) j.*
         FROM sync.sync_jobs j
-        WHERE j.finished_at >= $2 AND ($1 IS NULL OR j.provider_slug = $1)
+        WHERE j.finished_at >= $2 AND ($1 IS NULL OR j.provider_slug = $1) AND sync._sees_tenant(j.tenant_id)
         ORDER BY j.connection_id, j.job_type, j.finished_at DESC, j.id DESC
     ), made AS (
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id, created_at,
@@ -190,7 +191,7 @@ AS $$
 DECLARE
     former text;
 BEGIN
-    SELECT c.status INTO former FROM sync.connections c WHERE c.id = _set_status.connection_id FOR NO KEY UPDATE;
+    SELECT c.status INTO former FROM sync.connections c WHERE c.id = _set_status.connection_id AND sync._sees_tenant(c.tenant_id) FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', connection_id);
     END IF;
@@ -256,7 +257,7 @@ BEGIN
     SET metadata = CASE WHEN seconds IS NULL THEN sync._metadata_with(c.metadata, '{}') #- '{sync,interval_seconds}'
                         ELSE sync._metadata_with(c.metadata, jsonb_build_object('interval_seconds', seconds)) END,
         updated_at = now()
-    WHERE c.id = set_interval.connection_id;
+    WHERE c.id = set_interval.connection_id AND sync._sees_tenant(c.tenant_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', connection_id);
     END IF;
@@ -273,7 +274,7 @@ BEGIN
     SET metadata = CASE WHEN NULLIF(set_cursor.cursor, 'null') IS NULL THEN sync._metadata_with(c.metadata, '{}') #- '{sync,cursor}'
                         ELSE sync._metadata_with(c.metadata, jsonb_build_object('cursor', set_cursor.cursor)) END,
         updated_at = now()
-    WHERE c.id = set_cursor.connection_id;
+    WHERE c.id = set_cursor.connection_id AND sync._sees_tenant(c.tenant_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', connection_id);
     END IF;

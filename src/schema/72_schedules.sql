@@ -39,7 +39,7 @@ AS $$
 DECLARE
     found_row sync.sync_schedules;
 BEGIN
-    SELECT s.* INTO found_row FROM sync.sync_schedules s WHERE s.id = schedule_id;
+    SELECT s.* INTO found_row FROM sync.sync_schedules s WHERE s.id = schedule_id AND sync._sees_tenant(s.tenant_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('schedule %s does not exist', schedule_id);
     END IF;
@@ -84,7 +84,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'at and days build the expression: give either them or cron_expression';
     END IF;
     -- Null where it does not exist, which the trigger tells.
-    SELECT c.tenant_id INTO owner FROM sync.connections c WHERE c.id = create_schedule.connection_id;
+    SELECT c.tenant_id INTO owner FROM sync.connections c WHERE c.id = create_schedule.connection_id AND sync._sees_tenant(c.tenant_id);
     INSERT INTO sync.sync_schedules (tenant_id, connection_id, name, description, schedule_type, cron_expression, timezone, config,
         notification_settings, job_type, priority, starts_at, ends_at, jitter_seconds, dst_gap, dst_fold, catch_up, catchup_limit, catchup_max_age,
         overlap, created_at, updated_at)
@@ -370,7 +370,7 @@ $$;
 COMMENT ON FUNCTION sync.schedule_history(bigint, bigint, int) IS
     'What became of the instants that a schedule planned, newest first, with the run where there was one; `before` is the last fire_id of the page before';
 
-CREATE VIEW sync.schedule_status AS
+CREATE VIEW sync.schedule_status WITH (security_barrier) AS
 SELECT s.id AS schedule_id, s.tenant_id, s.connection_id, s.name, s.schedule_type, s.cron_expression, s.timezone,
        CASE WHEN s.cron_expression IS NULL THEN 'when it is triggered' ELSE sync.cron_describe(s.cron_expression) END AS runs,
        s.is_active, s.pause_reason, s.resume_at, c.status AS connection_status, p.status AS provider_status,
@@ -384,5 +384,6 @@ JOIN sync.connections c ON c.id = s.connection_id
 JOIN sync.providers p ON p.slug = c.provider_slug
 LEFT JOIN LATERAL (SELECT x.* FROM ONLY sync.sync_jobs x
                    WHERE x.connection_id = s.connection_id AND x.job_type = s.job_type AND x.status IN ('queued', 'running')
-                     AND x.schedule_id = s.id LIMIT 1) j ON true;
+                     AND x.schedule_id = s.id LIMIT 1) j ON true
+WHERE sync._sees_tenant(s.tenant_id);
 COMMENT ON VIEW sync.schedule_status IS 'One row a schedule: when it runs next, whether it may, the job that is queued or running for it; no configuration';

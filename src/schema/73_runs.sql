@@ -10,7 +10,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._count_in(jsonb, text) IS 'Internal: a count that a connector told in its stats; null where it told none';
 
-CREATE VIEW sync.execution_history AS
+CREATE VIEW sync.execution_history WITH (security_barrier) AS
 SELECT e.id AS execution_id, e.tenant_id, e.provider_slug, e.connection_id, e.schedule_id, e.run_id, e.job_id, e.job_type, e.trigger_type, e.attempt,
        e.page, e.status, e.job_status, e.planned_at, e.scheduled_at, e.started_at, e.finished_at, e.duration_ms,
        COALESCE(sync._count_in(e.stats, 'records'), e.signals_received) AS records_processed,
@@ -20,7 +20,8 @@ SELECT e.id AS execution_id, e.tenant_id, e.provider_slug, e.connection_id, e.sc
        sync._count_in(e.stats, 'bytes') AS bytes,
        e.kind AS error_kind, e.error ->> 'message' AS error_message, e.error AS error_details, e.retry_after,
        e.claimed_by AS executor, e.cursor_before, e.next_cursor AS cursor_after
-FROM sync.sync_executions e;
+FROM sync.sync_executions e
+WHERE sync._sees_tenant(e.tenant_id);
 COMMENT ON VIEW sync.execution_history IS
     'One row an attempt, newest partitions last. Records and bytes are what the connector told in its stats (records, created, updated, skipped, bytes), else counted from its signals';
 
@@ -52,7 +53,7 @@ BEGIN
     SELECT e.* INTO found_row
     FROM sync.connections c
     JOIN sync.sync_executions e ON e.tenant_id = c.tenant_id AND e.connection_id = c.id
-    WHERE c.id = $1 AND e.id = $2;
+    WHERE c.id = $1 AND e.id = $2 AND sync._sees_tenant(c.tenant_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s has no execution %s', $1, $2),
             HINT = 'SELECT * FROM sync.execution_history lists them; they are kept for sync_engine.execution_retention_days.';

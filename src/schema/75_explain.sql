@@ -13,7 +13,7 @@ DECLARE
     plan record;
     beats record;
 BEGIN
-    SELECT x.* INTO c FROM sync.connections x WHERE x.id = $1;
+    SELECT x.* INTO c FROM sync.connections x WHERE x.id = $1 AND sync._sees_tenant(x.tenant_id);
     IF NOT FOUND THEN
         RETURN QUERY VALUES ('connection', 'unknown', format('there is no connection %s', $1));
         RETURN;

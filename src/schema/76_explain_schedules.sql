@@ -71,7 +71,7 @@ DECLARE
     f sync.schedule_fires;
     near timestamptz;
 BEGIN
-    SELECT x.* INTO s FROM sync.sync_schedules x WHERE x.id = $1;
+    SELECT x.* INTO s FROM sync.sync_schedules x WHERE x.id = $1 AND sync._sees_tenant(x.tenant_id);
     IF NOT FOUND THEN
         RETURN QUERY VALUES ('schedule', 'unknown', format('there is no schedule %s', $1));
         RETURN;

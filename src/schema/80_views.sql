@@ -1,4 +1,4 @@
-CREATE VIEW sync.connection_status AS
+CREATE VIEW sync.connection_status WITH (security_barrier) AS
 SELECT c.id AS connection_id, c.tenant_id, c.provider_slug, c.external_id, c.name,
        c.status, c.status_reason, p.status AS provider_status,
        i.base_seconds AS interval_seconds,
@@ -24,10 +24,11 @@ JOIN sync.connection_state s ON s.connection_id = c.id
 CROSS JOIN LATERAL sync._effective_interval(c.metadata #> '{sync,interval_seconds}') i
 LEFT JOIN LATERAL (SELECT x.* FROM ONLY sync.sync_jobs x
                    WHERE x.connection_id = c.id AND x.status IN ('queued', 'running')
-                   ORDER BY x.status DESC, x.job_type <> 'incremental', x.id LIMIT 1) j ON true;
+                   ORDER BY x.status DESC, x.job_type <> 'incremental', x.id LIMIT 1) j ON true
+WHERE sync._sees_tenant(c.tenant_id);
 COMMENT ON VIEW sync.connection_status IS 'One row a connection: its interval, its live job, what went wrong last and how late it is; no configuration, no cursor';
 
-CREATE VIEW sync.queue AS
+CREATE VIEW sync.queue WITH (security_barrier) AS
 SELECT j.id AS job_id, j.tenant_id, j.provider_slug, j.connection_id, j.job_type, j.status, j.priority, j.attempts, j.page,
        j.scheduled_at, j.retry_after, GREATEST(j.scheduled_at, j.retry_after) AS due_at,
        j.started_at, j.claimed_at, j.claimed_by, e.heartbeat_at, j.error_kind AS last_error_kind, j.error ->> 'message' AS last_error,
@@ -45,7 +46,7 @@ JOIN sync.connections c ON c.id = j.connection_id
 JOIN sync.providers p ON p.slug = j.provider_slug
 JOIN sync.connection_state s ON s.connection_id = j.connection_id
 LEFT JOIN sync.executors e ON e.incarnation = j.claimed_by
-WHERE j.status IN ('queued', 'running');
+WHERE j.status IN ('queued', 'running') AND sync._sees_tenant(j.tenant_id);
 COMMENT ON VIEW sync.queue IS 'Live jobs and why each is not running yet';
 
 CREATE FUNCTION sync._table_metrics(OUT name text, OUT kind text, OUT help text, OUT labels jsonb, OUT value double precision)

@@ -23,7 +23,7 @@ CREATE EXTENSION sync_engine;
 SET search_path = tap, public;
 \ir include/helpers.psql
 
-SELECT plan(46);
+SELECT plan(49);
 
 SELECT connection('a', NULL, at('09:00'), tenant => 'T1'), connection('b', NULL, at('09:00'), tenant => 'T1'), connection('c', NULL, at('09:00'), tenant => 'T2');
 
@@ -69,6 +69,11 @@ SELECT is(keys(n, NULL, conn('a')), 'a1 1,a1 2,a1 3,a2 1,a2 2', 'of one connecti
 SELECT is(keys(10, 'T1', conn('b')), 'b1 1', 'of one connection of a tenant');
 SELECT is(keys(10, 'T2', conn('b')), NULL, 'a connection of another tenant has nothing');
 SELECT is(keys(10, 'T3'), NULL, 'nor has a tenant without connections');
+SET sync_engine.tenant_id = 'T1';
+SELECT is(keys(10), 'a1 1,a1 2,a1 3,b1 1,a2 1,a2 2', 'who is confined to a tenant reads its signals alone');
+SELECT is(keys(10, 'T2'), NULL, 'whatever he asks for');
+SELECT is(keys(10, NULL, conn('c')), NULL, 'by tenant or by connection');
+RESET sync_engine.tenant_id;
 SELECT results_eq('SELECT id, tenant_id, provider_slug, connection_id, kind, occurred_at, received_at, payload, dedupe_key FROM sync.read_signals()',
     'SELECT id, tenant_id, provider_slug, connection_id, kind, occurred_at, received_at, payload, dedupe_key FROM sync.signals ORDER BY id', 'whole signals');
 SELECT is((SELECT count(DISTINCT cursor) FROM sync.read_signals()), 8::bigint, 'each row has a cursor of its own');

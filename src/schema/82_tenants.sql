@@ -1,0 +1,67 @@
+-- Tenants as users of SQL: a role that sees one tenant at a time.
+
+GRANT USAGE ON SCHEMA sync TO sync_tenant;
+-- Views and functions keep to the caller's tenant by themselves; tables take policies, and are granted with them.
+GRANT SELECT ON sync.connection_status, sync.queue, sync.schedule_status, sync.run_history TO sync_tenant;
+GRANT SELECT (execution_id, tenant_id, provider_slug, connection_id, schedule_id, run_id, job_id, job_type, trigger_type, attempt, page, status,
+              job_status, planned_at, scheduled_at, started_at, finished_at, duration_ms, records_processed, records_created, records_updated,
+              records_skipped, bytes, error_kind, error_message, error_details, retry_after, executor) ON sync.execution_history TO sync_tenant;
+
+CREATE FUNCTION sync.enable_tenant_isolation() RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    target record;
+    made int := 0;
+BEGIN
+    -- Tables are granted last, once policies guard them. Partitions are granted to nobody but sync_admin: a parent's policies are those of its parts.
+    FOR target IN
+        SELECT c.oid, c.relname, c.relrowsecurity, a.attname IS NOT NULL AS has_tenant
+        FROM pg_class c
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+        WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+          AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.oid)
+        ORDER BY c.relname
+    LOOP
+        IF NOT target.relrowsecurity THEN
+            EXECUTE format('ALTER TABLE sync.%I ENABLE ROW LEVEL SECURITY', target.relname);
+        END IF;
+        IF NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = target.oid AND p.polname = 'sync_engine_staff') THEN
+            EXECUTE format('CREATE POLICY sync_engine_staff ON sync.%I TO sync_admin, sync_executor, sync_viewer USING (true)', target.relname);
+            made := made + 1;
+        END IF;
+        IF NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = target.oid AND p.polname = 'sync_engine_tenant') THEN
+            EXECUTE format('CREATE POLICY sync_engine_tenant ON sync.%I TO sync_tenant USING (%s)', target.relname,
+                CASE WHEN target.has_tenant THEN 'tenant_id = NULLIF(pg_catalog.current_setting(''sync_engine.tenant_id'', true), '''')'
+                     WHEN target.relname = 'providers' THEN 'NULLIF(pg_catalog.current_setting(''sync_engine.tenant_id'', true), '''') IS NOT NULL'
+                     ELSE 'false' END);
+            made := made + 1;
+        END IF;
+    END LOOP;
+    -- No ids: a tenant that chose them would learn from a unique violation which there are.
+    GRANT SELECT (slug, display_name, status, connector) ON sync.providers TO sync_tenant;
+    GRANT SELECT (id, tenant_id, provider_slug, external_id, name, status, status_reason, metadata, last_incremental_finished_at, created_at, updated_at,
+                  has_schedules),
+          INSERT (tenant_id, provider_slug, external_id, name, metadata, config), UPDATE (name, metadata, config, updated_at) ON sync.connections TO sync_tenant;
+    GRANT DELETE ON sync.connections TO sync_tenant;
+    GRANT SELECT, DELETE,
+          INSERT (tenant_id, connection_id, name, description, schedule_type, cron_expression, timezone, is_active, config, notification_settings, job_type,
+                  priority, starts_at, ends_at, jitter_seconds, dst_gap, dst_fold, catch_up, catchup_limit, catchup_max_age, overlap, pause_reason, resume_at),
+          UPDATE (name, description, schedule_type, cron_expression, timezone, is_active, config, notification_settings, job_type, priority, starts_at,
+                  ends_at, jitter_seconds, dst_gap, dst_fold, catch_up, catchup_limit, catchup_max_age, overlap, pause_reason, resume_at, updated_at)
+        ON sync.sync_schedules TO sync_tenant;
+    GRANT SELECT (id, tenant_id, provider_slug, connection_id, job_type, status, priority, attempts, scheduled_at, retry_after, started_at, finished_at,
+                  error, error_kind, run_id, page, signals_inserted, signals_duplicate, created_at, schedule_id, planned_at, trigger_type)
+        ON sync.sync_jobs TO sync_tenant;
+    GRANT SELECT (id, tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status, kind, scheduled_at,
+                  started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, retry_after, error, claimed_by, schedule_id,
+                  planned_at, trigger_type) ON sync.sync_executions TO sync_tenant;
+    GRANT SELECT ON sync.signals, sync.schedule_fires TO sync_tenant;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION sync.enable_tenant_isolation() IS
+    'Makes row-level security policies on every table: a sync_tenant sees and writes the rows of the tenant that sync_engine.tenant_id names, none while it is empty. Returns how many policies were made; can be called again, and has to be after an update';
+REVOKE ALL ON FUNCTION sync.enable_tenant_isolation() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sync.enable_tenant_isolation() TO sync_admin;
