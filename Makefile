@@ -31,7 +31,7 @@ EXECUTOR := $(BUILD_DIR)/sync-executor
 # For `make installcheck` against a running server.
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
 
-.PHONY: all build executor help demo test lint format bench bench-rivals bench-soak install-executor clean-executor
+.PHONY: all build executor help demo test test-full lint format bench bench-rivals bench-soak install-executor clean-executor
 all:
 
 # A machine without PostgreSQL's development files has neither pg_config nor PGXS yet: `make test` and `make
@@ -71,6 +71,9 @@ demo: ## see it sync: private server, demo API, executor (DEMO_SECONDS=60; SOURC
 
 test: ## build, install and run every suite (SUITES="regress unit" for some)
 	@scripts/run-tests.sh
+
+test-full: ## the same with all random cases, some minutes more (SUITES)
+	@FULL=1 scripts/run-tests.sh
 
 lint: ## formatting, clang-tidy, cppcheck, shellcheck, SQL rules
 	@scripts/lint.sh

@@ -44,6 +44,9 @@ cp -r /etc/apt/sources.list /etc/apt/sources.list.d "$bare/etc/apt/" 2>/dev/null
 for file in $(grep -lE '^ *Acquire' /etc/apt/apt.conf.d/* 2>/dev/null || true); do
     cp "$file" "$bare/etc/apt/apt.conf.d/"
 done
+# npm speaks TLS; whom this machine trusts beyond Debian's list becomes trusted when ca-certificates is installed.
+mkdir -p "$bare/usr/local/share/ca-certificates"
+cp /usr/local/share/ca-certificates/*.crt "$bare/usr/local/share/ca-certificates/" 2>/dev/null || true
 
 mount -t proc proc "$bare/proc"
 mount -t sysfs -o ro sysfs "$bare/sys" 2>/dev/null || true
@@ -68,6 +71,7 @@ for command in "${commands[@]}"; do
     from=$SECONDS
     chroot "$bare" setpriv --reuid="$user" --regid="$user" --init-groups env -i \
         HOME="$home" USER="$user" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \
+        NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt \
         sh -c "cd ~/sync_engine && $command" </dev/null || status=$?
     echo "== status $status after $((SECONDS - from)) s"
     [ "$status" -eq 0 ] || break

@@ -14,7 +14,10 @@ tests=(binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehan
 bench=(gnuplot-nox)
 rivals=(redis-server)
 # An npm that is there already need not be Debian's; this one brings Debian's nodejs.
-command -v npm >/dev/null || rivals+=(npm)
+if ! command -v npm >/dev/null; then
+    rivals+=(npm)
+    tests+=(npm)
+fi
 lint=(clang-format clang-tidy cppcheck shellcheck)
 
 case $set_name in

@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # Builds everything, installs the extension into PostgreSQL and runs the test suites: `make test`, or some of
 # them with SUITES="regress unit". A line per suite, then one closing line over all. Logs of failing suites
-# stay in build/test-logs.
+# stay in build/test-logs. FULL=1, which is `make test-full`: as many random cases as there should be, not as many as are quick.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-all_suites="tap executor executor-sanitized regress isolation pgtap"
+all_suites="tap executor executor-sanitized regress isolation pgtap cron-parser"
 all_suites+=" unit unit-sanitized demo-api rules symbols"
 suites=${SUITES:-$all_suites}
 jobs=${JOBS:-$(nproc)}
-suite_seconds=${SUITE_SECONDS:-900}
+export FULL=${FULL:-0}
+case $FULL in
+    0) suite_seconds=${SUITE_SECONDS:-900} ;;
+    1) suite_seconds=${SUITE_SECONDS:-3600} ;;
+    *) echo "run-tests: FULL is 0 or 1, not $FULL" >&2; exit 2 ;;
+esac
 started=$SECONDS
 
 for suite in $suites; do
@@ -82,9 +87,22 @@ cmake_build() {
         && cmake --build "$dir" --parallel "$jobs"
 }
 
+# What the suite cron-parser compares with, as locked; installed anew when the lock changes.
+packages="$root/build/cron-parser"
+install_packages() {
+    cmp -s "$root/test/cron_parser/package-lock.json" "$packages/installed" && return
+    rm -rf "$packages" && mkdir -p "$packages" \
+        && cp "$root/test/cron_parser/package.json" "$root/test/cron_parser/package-lock.json" "$packages/" \
+        && npm ci --prefix "$packages" --ignore-scripts --no-audit --no-fund \
+        && cp "$packages/package-lock.json" "$packages/installed"
+}
+
 build_all() {
     step build-extension make -C "$root" --no-print-directory -j"$jobs" PG_CONFIG="$pg_config" all
-    if needs regress isolation pgtap tap executor executor-sanitized; then
+    if needs cron-parser; then
+        step npm-packages install_packages
+    fi
+    if needs regress isolation pgtap tap executor executor-sanitized cron-parser; then
         step install as_root make -C "$root" --no-print-directory PG_CONFIG="$pg_config" \
             EXTENSION_ONLY=1 install
     fi
@@ -107,6 +125,9 @@ copy_tree() {
         mkdir -p "$tree/$dir"
         cp -r "$root/$dir/sync-executor" "$root/$dir/unit" "$tree/$dir/" 2>/dev/null || true
     done
+    if needs cron-parser; then
+        cp -r "$packages/node_modules" "$tree/test/cron_parser/"
+    fi
     if [ "$(id -u)" -eq 0 ]; then
         chown -R "$server_user" "$tree" "$work/results"
     fi
@@ -183,6 +204,21 @@ suite_pgtap() {
         unprivileged "$bindir/createdb" -h "$at" -U postgres "$name"
         limited pg_prove -v -h "$at" -U postgres -d "$name" "test/pgtap/$name.sql" || status=$?
     done
+    stop_servers "$at"
+    return "$status"
+}
+
+# What was compared and what differed stays in build/cron-parser.log.
+suite_cron-parser() {
+    local at="$work/cron-parser" far=10000 near=2500 bindir status=0
+    [ "$FULL" = 0 ] || { far=200000; near=50000; }
+    bindir=$("$pg_config" --bindir)
+    unprivileged mkdir -p "$at"
+    printf '%s\n' 'sync_engine.background_ticks = off' 'autovacuum = off' | unprivileged tee "$at/extra.conf" >/dev/null
+    start_server "$at"
+    unprivileged "$bindir/createdb" -h "$at" -U postgres cron_parser
+    limited env PATH="$bindir:$PATH" test/cron_parser/run.sh "$at" "$far" "$near" | tee "$root/build/cron-parser.log" \
+        || status=$?
     stop_servers "$at"
     return "$status"
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,12 @@ inline CronExpression cron(std::string_view text) {
         return {};
     }
     return std::get<CronExpression>(parsed);
+}
+
+// How many random cases: as many as are quick, or, with FULL=1 (make test-full), as many as there should be.
+inline int random_cases(int quick, int full) {
+    const char* wanted = std::getenv("FULL");
+    return wanted != nullptr && std::string_view(wanted) == "1" ? full : quick;
 }
 
 // Offsets from given instants on; the first holds for ever before.
