@@ -1,7 +1,7 @@
 -- The views of an operator's five questions: what runs now, what is late, what failed, what comes, who is held back. They read the
 -- clock, so what they show is set relative to it.
 \ir include/setup.psql
-SELECT plan(37);
+SELECT plan(41);
 SELECT fix_jitter();
 SET LOCAL sync_engine.backoff_jitter_factor = 0;
 SELECT housekeep(now());
@@ -67,13 +67,16 @@ DECLARE
     line text;
     plan text := '';
 BEGIN
+    SET LOCAL enable_seqscan = off;
     FOR line IN EXECUTE 'EXPLAIN (ANALYZE, TIMING OFF) SELECT * FROM sync.failed_lately' LOOP
         plan := plan || line || E'\n';
     END LOOP;
+    SET LOCAL enable_seqscan = on;
     CREATE TEMP TABLE pruned AS SELECT plan;
 END
 $$;
 SELECT unalike((SELECT plan FROM pruned), '%sync_executions_' || to_char(now() AT TIME ZONE 'UTC' - interval '10 days', 'YYYYMMDD') || '%', 'failed_lately: reads no older day');
+SELECT alike((SELECT plan FROM pruned), '%' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '_failed%', 'failed_lately: reads what failed, by its index');
 DELETE FROM sync.connections;
 
 -- What comes
@@ -92,6 +95,16 @@ SELECT results_eq($$SELECT external_id, job_type, source, repeats, runs_at >= no
 SELECT is((SELECT runs_at FROM sync.upcoming WHERE external_id = 'new'), now(), 'upcoming: what is due begins now');
 SELECT is((SELECT runs_at FROM sync.upcoming WHERE external_id = 'soon'), date_trunc('second', now() + interval '30 minutes'), 'upcoming: when');
 SELECT sync.resume_provider('held');
+DELETE FROM sync.connections;
+
+-- Schedules: what they plan, and what nobody has seen to
+SELECT sync.create_schedule(connection('planned'), 'each minute', 'custom', cron_expression => '* * * * *', as_of => ago('1 second'));
+SELECT row_eq($$SELECT external_id, source, job_type, runs_at > now() AND runs_at <= now() + interval '1 minute', repeats ~ '^schedule \d+, each minute$' FROM sync.upcoming$$,
+    ROW('planned'::text, 'schedule'::text, 'incremental'::text, true, true), 'upcoming: what a schedule plans');
+UPDATE sync.schedule_state SET look_at = ago('5 minutes'), next_planned_at = ago('5 minutes');
+SELECT row_eq($$SELECT external_id, late_by, waits_for ~ '^a tick, for schedule \d+$' FROM sync.late$$, ROW('planned'::text, interval '5 minutes', true), 'late: a schedule that no tick has seen to');
+UPDATE sync.sync_schedules SET is_active = false;
+SELECT is_empty('SELECT external_id FROM sync.upcoming UNION ALL SELECT external_id FROM sync.late', 'nothing of a schedule that is paused');
 DELETE FROM sync.connections;
 
 -- Who is held back
