@@ -48,6 +48,8 @@ COMMENT ON COLUMN sync.connections.has_schedules IS
     'Whether schedules, active or paused, say when it runs: then its interval does not. Kept by the engine';
 -- Lists the connections of a provider (resume, retry_failed) without reading the others.
 CREATE INDEX connections_provider ON sync.connections (provider_slug, id);
+-- Those that wait for somebody to renew their credentials, for sync.health: empty as a rule.
+CREATE INDEX connections_in_error ON sync.connections (id) WHERE status = 'error';
 
 -- One narrow row a connection, so that the wide row above stays HOT: it is written several times a run.
 CREATE TABLE sync.connection_state (
@@ -129,6 +131,8 @@ COMMENT ON INDEX sync.sync_jobs_one_running IS 'At most one running job for each
 -- backoff and the backlog of a paused provider are never read.
 CREATE INDEX sync_jobs_claim ON sync.sync_jobs (provider_slug, priority DESC, (GREATEST(scheduled_at, retry_after)), id)
     WHERE status = 'queued';
+-- Live jobs that have failed, for operators: who is failing, who is rate limited until when. Other jobs have no entry.
+CREATE INDEX sync_jobs_failing ON sync.sync_jobs (error_kind, retry_after) WHERE attempts > 0 AND status IN ('queued', 'running');
 -- Rows that an application ended by hand, until housekeeping moves them: empty otherwise.
 CREATE INDEX sync_jobs_ended ON sync.sync_jobs (id) WHERE status NOT IN ('queued', 'running');
 

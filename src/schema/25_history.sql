@@ -155,6 +155,9 @@ BEGIN
         EXECUTE format('CREATE INDEX %I ON sync.%I (landed_by, seq)', part || '_all', part);
         EXECUTE format('CREATE INDEX %I ON sync.%I (connection_id, landed_by, seq)', part || '_connection', part);
         EXECUTE format('CREATE INDEX %I ON sync.%I (connection_id, received_at) WHERE by_hand', part || '_by_hand', part);
+    ELSIF parent = 'sync_executions' THEN
+        -- For sync.failed_lately: what succeeded has no entry.
+        EXECUTE format('CREATE INDEX %I ON sync.%I (finished_at) WHERE status = ''failed''', part || '_failed', part);
     END IF;
 END
 $$;

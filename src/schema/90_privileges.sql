@@ -7,7 +7,8 @@ GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals, sync.sync_schedules TO sync_admin;
 GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.signal_keys, sync.executors, sync.connection_state, sync.partitions, sync.database_identity,
     sync.deleted_connections, sync.schedule_state, sync.schedule_fires, sync.schedule_status, sync.execution_history, sync.run_history,
-    sync.connection_status, sync.queue, sync.metrics TO sync_admin;
+    sync.connection_status, sync.queue, sync.metrics,
+    sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled TO sync_admin;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA sync TO sync_admin;
@@ -43,14 +44,16 @@ GRANT EXECUTE ON FUNCTION
     sync._preloaded()
 TO sync_executor;
 
-GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics, sync.schedule_status, sync.schedule_fires, sync.run_history TO sync_viewer;
+GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics, sync.schedule_status, sync.schedule_fires, sync.run_history,
+    sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled TO sync_viewer;
 GRANT SELECT (execution_id, tenant_id, provider_slug, connection_id, schedule_id, run_id, job_id, job_type, trigger_type, attempt, page, status,
               job_status, planned_at, scheduled_at, started_at, finished_at, duration_ms, records_processed, records_created, records_updated,
               records_skipped, bytes, error_kind, error_message, error_details, retry_after, executor) ON sync.execution_history TO sync_viewer;
 GRANT SELECT (id, tenant_id, provider_slug, connection_id, job_id, run_id, job_type, attempt, page, status, job_status, kind,
               scheduled_at, started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, retry_after,
               error, claimed_by, schedule_id, planned_at, trigger_type) ON sync.sync_executions TO sync_viewer;
-GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.metrics_text(), sync.explain_schedule(bigint, timestamptz, timestamptz),
+GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.health(timestamptz), sync.metrics_text(),
+    sync.explain_schedule(bigint, timestamptz, timestamptz),
     sync.schedule_history(bigint, bigint, int), sync.preview_schedule(bigint, int, timestamptz),
     sync.preview_schedule(text, text, int, timestamptz, text, text), sync.cron_describe(text) TO sync_viewer;
 -- Functions inside a view are called with the reader's rights.

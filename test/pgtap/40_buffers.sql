@@ -1,5 +1,5 @@
--- What the hot calls read: buffers of a claim, a completion and an idle tick among 200,000 rows, which pass a fixed number when a
--- plan goes wrong or an index is no longer used. Each is called several times, in transactions of their own; the least counts.
+-- What the hot calls and health() read: buffers of a claim, a completion and an idle tick among 200,000 rows, which pass a fixed number
+-- when a plan goes wrong or an index is no longer used. Each is called several times, in transactions of their own; the least counts.
 \set QUIET 1
 \set ON_ERROR_STOP 1
 \pset format unaligned
@@ -65,6 +65,8 @@ BEGIN
         PERFORM measure('idle tick', $sql$SELECT * FROM sync.tick('2026-03-01 12:11Z')$sql$);
         PERFORM measure('next_claim_at', $sql$SELECT sync.next_claim_at('2026-03-01 12:11Z')$sql$);
         COMMIT;
+        PERFORM measure('health', $sql$SELECT * FROM sync.health('2026-03-01 12:11Z')$sql$);
+        COMMIT;
         PERFORM measure('tick of 100', $sql$SELECT * FROM sync.tick_batch(100, '2026-03-01 12:11:30Z')$sql$);
         COMMIT;
     END LOOP;
@@ -72,11 +74,11 @@ END
 $$;
 CALL public.measure_all(8);
 
-SELECT plan(12);
+SELECT plan(14);
 SELECT is((SELECT count(*) FROM sync.sync_jobs WHERE status = 'succeeded' AND id > 0), 800::bigint, 'jobs were claimed and completed');
 SELECT is((SELECT count(*) FROM ONLY sync.sync_jobs), 100000::bigint, 'and as many enqueued');
 SELECT cmp_ok((SELECT min(m.buffers) FROM public.measured m WHERE m.what = l.what), '<=', l.most, format('%s: at most %s buffers', l.what, l.most))
-FROM (VALUES ('claim of 100', 5200::bigint), ('completion of 100', 6200), ('idle tick', 150), ('tick of 100', 5000), ('next_claim_at', 160)) l (what, most);
+FROM (VALUES ('claim of 100', 5200::bigint), ('completion of 100', 6200), ('idle tick', 150), ('tick of 100', 5000), ('next_claim_at', 160), ('health', 1900)) l (what, most);
 SELECT is((SELECT sum(m.whole_tables) FROM public.measured m WHERE m.what = l.what), 0::numeric, format('%s: no big table is read as a whole', l.what))
-FROM (VALUES ('claim of 100'), ('completion of 100'), ('idle tick'), ('tick of 100'), ('next_claim_at')) l (what);
+FROM (VALUES ('claim of 100'), ('completion of 100'), ('idle tick'), ('tick of 100'), ('next_claim_at'), ('health')) l (what);
 SELECT * FROM finish();

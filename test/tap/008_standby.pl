@@ -29,7 +29,8 @@ $primary->safe_psql('d', qq{SELECT sync.complete_job($job, '$token', '[{"kind": 
 $primary->wait_for_catchup($standby);
 is($standby->safe_psql('d', 'SELECT kind FROM sync.read_signals()'), 'k', 'the standby serves readers of signals');
 my $connection = $primary->safe_psql('d', 'SELECT id FROM sync.connections');
-foreach my $question ('connection_status', 'queue', 'metrics', "explain($connection)", 'metrics_text()')
+foreach my $question ('connection_status', 'queue', 'metrics', 'running_now', 'late', 'failed_lately', 'upcoming', 'throttled',
+    "explain($connection)", 'health()', 'metrics_text()')
 {
     is(scalar $standby->psql('d', "SELECT * FROM sync.$question"), 0, "the standby answers $question");
 }

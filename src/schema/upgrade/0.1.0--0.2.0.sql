@@ -17,5 +17,16 @@ ALTER TABLE sync.partitions DROP CONSTRAINT partitions_parent_check,
     ADD CONSTRAINT partitions_parent_check CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires'));
 
 -- after the functions:
+-- Older days are not asked for what failed lately, and an index would take its time.
+DO $$
+DECLARE
+    part text;
+BEGIN
+    FOR part IN SELECT p.name FROM sync.partitions p
+                WHERE p.parent = 'sync_executions' AND p.range_to > pg_catalog.now() - interval '2 days' LOOP
+        EXECUTE pg_catalog.format('CREATE INDEX %I ON sync.%I (finished_at) WHERE status = ''failed''', part || '_failed', part);
+    END LOOP;
+END
+$$;
 -- What has landed is read first.
 SELECT sync._page_earlier_signals();
