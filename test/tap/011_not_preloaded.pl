@@ -32,7 +32,7 @@ $node->safe_psql('postgres', q{
     SET ROLE sync_admin;
     SET sync_engine.actor = 'alice';
     SET sync_engine.internal = on;
-    UPDATE sync.connections SET metadata = '{"sync": {"interval_seconds": 77}}';});
+    UPDATE sync.connections SET metadata = jsonb_set(metadata, '{sync,interval_seconds}', '77');});
 is($node->safe_psql('postgres', 'SELECT action, role, actor, after FROM sync.audit_log ORDER BY id DESC LIMIT 1'),
     'connection.set_interval|sync_admin|alice|{"metadata.sync.interval_seconds": 77}', 'nobody passes for the engine in the audit log');
 $node->safe_psql('postgres', 'DROP EXTENSION sync_engine');
