@@ -1,6 +1,6 @@
 -- The audit log: who changed what and when, before and after, never a secret; append-only.
 \ir include/setup.psql
-SELECT plan(117);
+SELECT plan(119);
 SELECT fix_jitter();
 CREATE ROLE audit_app LOGIN IN ROLE sync_admin;
 
@@ -192,6 +192,13 @@ DROP TRIGGER look ON sync.connections;
 SELECT is(told($$SELECT sync.fail_job(r.id, r.claim_token, '{"message": "planted"}', 'unauthorized', NULL, at('10:03')) FROM running('plain d') r$$),
     format('connection.error T %s - {"status": "active"} - {"status": "error", "status_reason": "***"}', conn('plain d')), 'a connection that is taken out of service is told');
 SELECT is_empty($$SELECT * FROM sync.audit_log l WHERE l::text LIKE '%planted%'$$, 'no secret is anywhere in the log');
+
+SELECT is(told(format('SELECT sync.retry_execution(%s, %s, at(%L))', e.connection_id, e.id, '10:04')),
+    format('job.retry T %s - - {"job_type": "incremental", "execution_id": %s, "connection_id": %s}', q.last_value + 1, e.id, e.connection_id), 'retry_execution: one row')
+FROM sync.sync_executions e, sync.sync_jobs_id_seq q WHERE e.connection_id = conn('plain b');
+SELECT is(told(format('SELECT sync.rewind(%s, %s, false, at(%L))', e.connection_id, e.id, '10:04')),
+    format('connection.rewind T %s - - {"execution_id": %s}', e.connection_id, e.id), 'rewind: one row')
+FROM sync.sync_executions e WHERE e.connection_id = conn('plain a');
 
 -- Settings
 SELECT housekeep(at('10:00'));
