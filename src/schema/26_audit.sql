@@ -326,7 +326,7 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT sync._audit('setting.alter_system', NULL, 'setting', setting, NULL,
-                       CASE WHEN value <> '' THEN jsonb_build_object('postgresql.auto.conf', value) END, 'takes effect at the next reload')
+                       CASE WHEN length(value) > 0 THEN jsonb_build_object('postgresql.auto.conf', value) END, 'takes effect at the next reload')
 $$;
 COMMENT ON FUNCTION sync._audit_alter_system(text, text) IS 'Internal: audits ALTER SYSTEM, whose effect is seen later; empty where the setting is reset';
 
