@@ -1,6 +1,7 @@
 // DROP, RENAME, SET TABLESPACE and TEMPLATE need a database without connections: its worker steps aside
 // before the command runs and comes back when its transaction has ended, whichever way. Other commands change
-// what a worker should be doing; it is told at commit.
+// what a worker should be doing; it is told at commit. Commands that change the engine's settings are
+// audited.
 #include "extension/ddl_hooks.hpp"
 
 #include "extension/deferred.hpp"
@@ -8,11 +9,15 @@
 
 extern "C" {
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
@@ -20,6 +25,7 @@ extern "C" {
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/syscache.h"
 }
 
@@ -82,7 +88,56 @@ const char* database_to_empty(Node* command) {
     }
 }
 
+// A function of the schema in this database; invalid where the extension is not there, or is of a version
+// before the function. Whoever runs the command need not have rights on the schema.
+Oid find_function(const char* name, int arguments, const Oid* types) {
+    if (RecoveryInProgress() || XactReadOnly || !OidIsValid(get_extension_oid(kExtensionName, true))) {
+        return InvalidOid;
+    }
+    return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+                           PointerGetDatum(buildoidvector(types, arguments)),
+                           ObjectIdGetDatum(get_namespace_oid("sync", true)));
+}
+
+// What the command sets: a setting of ours, or all of them.
+bool sets_engine(const VariableSetStmt* set) {
+    return set != nullptr && (set->kind == VAR_RESET_ALL ||
+                              (set->name != nullptr && pg_strncasecmp(set->name, "sync_engine.", 12) == 0));
+}
+
+// Notices what differs from when it was last called.
+void audit_catalog_settings(bool by_command) {
+    const Oid types[] = {BOOLOID, BOOLOID};
+    const Oid function = find_function("_audit_settings", 2, types);
+    if (OidIsValid(function)) {
+        OidFunctionCall2(function, BoolGetDatum(false), BoolGetDatum(by_command));
+    }
+}
+
+// What ALTER DATABASE or ALTER ROLE sets, or null.
+const VariableSetStmt* catalog_set(Node* command) {
+    if (IsA(command, AlterDatabaseSetStmt)) {
+        return castNode(AlterDatabaseSetStmt, command)->setstmt;
+    }
+    return IsA(command, AlterRoleSetStmt) ? castNode(AlterRoleSetStmt, command)->setstmt : nullptr;
+}
+
+void audit_before(Node* command) {
+    if (sets_engine(catalog_set(command))) {
+        // What others have done shall not be taken for this command's.
+        audit_catalog_settings(false);
+    }
+}
+
+void audit_after(Node* command) {
+    if (sets_engine(catalog_set(command))) {
+        CommandCounterIncrement();
+        audit_catalog_settings(true);
+    }
+}
+
 void before_command(Node* command) {
+    audit_before(command);
     const char* name = database_to_empty(command);
     if (name == nullptr || RecoveryInProgress()) {
         return;
@@ -108,6 +163,7 @@ void after_role_setting(const AlterRoleSetStmt* alter) {
 
 // The command has succeeded.
 void after_command(Node* command) {
+    audit_after(command);
     switch (nodeTag(command)) {
         case T_AlterDatabaseSetStmt: {
             const Oid database = get_database_oid(castNode(AlterDatabaseSetStmt, command)->dbname, true);

@@ -15,6 +15,8 @@ extern "C" {
 namespace sync_engine {
 
 namespace guc {
+char* actor = nullptr;
+int audit_retention_days = 400;
 bool background_ticks = true;
 double backoff_jitter_factor = 0.1;
 int backoff_base_seconds = 5;
@@ -69,6 +71,8 @@ struct BoolSetting {
 
 // Alphabetical, as the name is looked up by bisection.
 constexpr IntSetting kIntSettings[] = {
+    {"sync_engine.audit_retention_days", "Days that the audit log is kept, 0 for ever.",
+     &guc::audit_retention_days, 400, 0, 36500},
     {"sync_engine.backoff_base_seconds",
      "Wait after the first failure of a job; it doubles with each further one.", &guc::backoff_base_seconds,
      5, 1, 86400},
@@ -165,8 +169,13 @@ void define_gucs() {
     for (const IntSetting& s : kSizeSettings) {
         define_int(s, process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP);
     }
+    DefineCustomStringVariable("sync_engine.actor", "Who acts, for the audit log: set by applications.",
+                               nullptr, &guc::actor, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr,
+                               nullptr);
+    // Whoever could set it would write past the triggers, and past the audit log. The functions that set it
+    // do so with their owner's rights.
     DefineCustomBoolVariable("sync_engine.internal", "Set by the engine's own functions while they write.",
-                             nullptr, &guc::internal, false, PGC_USERSET,
+                             nullptr, &guc::internal, false, PGC_SUSET,
                              GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr, nullptr,
                              nullptr);
     DefineCustomStringVariable("sync_engine.tenant_id", "The tenant that this transaction is confined to.",

@@ -4,6 +4,8 @@
 namespace sync_engine {
 
 namespace guc {
+extern char* actor;
+extern int audit_retention_days;
 extern bool background_ticks;
 extern double backoff_jitter_factor;
 extern int backoff_base_seconds;

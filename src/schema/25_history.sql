@@ -88,7 +88,8 @@ COMMENT ON COLUMN sync.signal_keys.received_at IS 'When the month began in which
 
 CREATE TABLE sync.partitions (
     name text PRIMARY KEY,
-    parent text NOT NULL CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires')),
+    parent text NOT NULL CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires',
+                                           'audit_log')),
     range_from timestamptz NOT NULL,
     range_to timestamptz NOT NULL
 );
@@ -147,7 +148,8 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (%s)', part,
-                   CASE parent WHEN 'signal_pages' THEN 'tenant_id, landed_by, seq' WHEN 'schedule_fires' THEN 'tenant_id, connection_id, schedule_id, id' ELSE 'tenant_id, connection_id, id' END);
+                   CASE parent WHEN 'signal_pages' THEN 'tenant_id, landed_by, seq' WHEN 'schedule_fires' THEN 'tenant_id, connection_id, schedule_id, id'
+                               WHEN 'audit_log' THEN 'tenant_id, id' ELSE 'tenant_id, connection_id, id' END);
     IF parent = 'signals' THEN
         EXECUTE format('CREATE UNIQUE INDEX %I ON sync.%I (tenant_id, connection_id, dedupe_key) WHERE dedupe_key IS NOT NULL',
                        part || '_dedupe', part);
@@ -163,23 +165,40 @@ END
 $$;
 COMMENT ON FUNCTION sync._index_partition(text, text) IS 'Internal: the indexes of a new partition';
 
+CREATE FUNCTION sync._audit_partition_key() RETURNS bigint
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT hashtextextended('sync_engine audit partitions', 0) $$;
+COMMENT ON FUNCTION sync._audit_partition_key() IS 'Internal: the advisory lock under which tables of the audit log are made';
+
+-- Of the audit log the catalog is asked, which an old snapshot does not hide: no change may fail because another has made the table.
+CREATE FUNCTION sync._has_partition(parent text, part text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE parent WHEN 'audit_log' THEN to_regclass(format('sync.%I', part)) IS NOT NULL
+                       ELSE EXISTS (SELECT 1 FROM sync.partitions p WHERE p.name = part) END
+$$;
+COMMENT ON FUNCTION sync._has_partition(text, text) IS 'Internal: whether a dated table exists';
+
 CREATE FUNCTION sync._make_partition(parent text, day date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    monthly boolean := parent IN ('signals', 'signal_pages', 'signal_keys');
+    monthly boolean := parent IN ('signals', 'signal_pages', 'signal_keys', 'audit_log');
     range_from timestamptz := date_trunc(CASE WHEN monthly THEN 'month' ELSE 'day' END, day::timestamp) AT TIME ZONE 'UTC';
     range_to timestamptz := (range_from AT TIME ZONE 'UTC' + CASE WHEN monthly THEN interval '1 month' ELSE interval '1 day' END)
                             AT TIME ZONE 'UTC';
     part text := parent || to_char(range_from AT TIME ZONE 'UTC', CASE WHEN monthly THEN '_YYYYMM' ELSE '_YYYYMMDD' END);
 BEGIN
-    IF EXISTS (SELECT 1 FROM sync.partitions p WHERE p.name = part) THEN
+    IF sync._has_partition(parent, part) THEN
         RETURN;
     END IF;
-    -- Two makers at once: the second waits here and then finds the work done.
-    PERFORM pg_advisory_xact_lock(sync._partition_key());
-    IF EXISTS (SELECT 1 FROM sync.partitions p WHERE p.name = part) THEN
+    -- Two makers at once: the second waits here and then finds the work done. An application that makes a table of the audit log
+    -- and stays in its transaction shall not keep completions waiting.
+    PERFORM pg_advisory_xact_lock(CASE parent WHEN 'audit_log' THEN sync._audit_partition_key() ELSE sync._partition_key() END);
+    IF sync._has_partition(parent, part) THEN
         RETURN;
     END IF;
     -- Signals are landed with their page: who finds one table may rely on the other.
@@ -196,9 +215,14 @@ BEGIN
         EXECUTE format('ALTER TABLE sync.%I ATTACH PARTITION sync.%I FOR VALUES FROM (%L) TO (%L)',
                        parent, part, range_from, range_to);
     END IF;
+    -- Triggers of statements do not come with the parent's others.
+    IF parent = 'audit_log' THEN
+        EXECUTE format('CREATE TRIGGER audit_log_is_kept_whole BEFORE TRUNCATE ON sync.%I FOR EACH STATEMENT
+                        EXECUTE FUNCTION sync._audit_log_is_kept()', part);
+    END IF;
     EXECUTE format('GRANT SELECT ON sync.%I TO sync_admin', part);
     EXECUTE format('COMMENT ON TABLE sync.%I IS %L', part, 'Part of sync.' || parent || ', from ' || range_from || ' until ' || range_to);
-    INSERT INTO sync.partitions (name, parent, range_from, range_to) VALUES (part, parent, range_from, range_to);
+    INSERT INTO sync.partitions (name, parent, range_from, range_to) VALUES (part, parent, range_from, range_to) ON CONFLICT DO NOTHING;
 END
 $$;
 COMMENT ON FUNCTION sync._make_partition(text, date) IS 'Internal: makes one dated table with its indexes, unless it exists';

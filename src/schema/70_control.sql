@@ -1,5 +1,22 @@
 -- What applications and operators call: trigger, cancel, retry, pause, resume, settings of a connection.
 
+CREATE FUNCTION sync._audit_job(action text, job_id bigint, details jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    job record;
+BEGIN
+    SELECT j.tenant_id, j.connection_id, j.job_type INTO job FROM ONLY sync.sync_jobs j WHERE j.id = job_id;
+    IF NOT FOUND THEN
+        SELECT j.tenant_id, j.connection_id, j.job_type INTO job FROM sync.sync_jobs j WHERE j.id = job_id;
+    END IF;
+    PERFORM sync._audit(action, job.tenant_id, 'job', job_id::text, NULL,
+                        jsonb_build_object('connection_id', job.connection_id, 'job_type', job.job_type) || details);
+END
+$$;
+COMMENT ON FUNCTION sync._audit_job(text, bigint, jsonb) IS 'Internal: audits what somebody did with a job';
+
 CREATE FUNCTION sync._lock_active(connection_id bigint) RETURNS sync.connections
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -74,12 +91,16 @@ RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    job bigint;
 BEGIN
     PERFORM sync._require_time(as_of);
     IF COALESCE(job_type, '') = '' OR priority IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'job_type and priority must not be null or empty';
     END IF;
-    RETURN sync._enqueue(sync._lock_active(connection_id), job_type, priority, 'manual', NULL, as_of);
+    job := sync._enqueue(sync._lock_active(connection_id), job_type, priority, 'manual', NULL, as_of);
+    PERFORM sync._audit_job('job.trigger', job, jsonb_build_object('priority', priority));
+    RETURN job;
 END
 $$;
 COMMENT ON FUNCTION sync.trigger(bigint, text, int, timestamptz) IS
@@ -89,12 +110,18 @@ CREATE FUNCTION sync.cancel_job(job_id bigint, reason text DEFAULT 'cancelled by
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    cancelled boolean;
 BEGIN
     PERFORM sync._require_time(as_of);
     PERFORM 1 FROM sync.connections c
     WHERE c.id = (SELECT j.connection_id FROM ONLY sync.sync_jobs j WHERE j.id = cancel_job.job_id) AND sync._sees_tenant(c.tenant_id)
     FOR NO KEY UPDATE;
-    RETURN FOUND AND sync._cancel(ARRAY[job_id], COALESCE(reason, 'cancelled by hand'), as_of) > 0;
+    cancelled := FOUND AND sync._cancel(ARRAY[job_id], COALESCE(reason, 'cancelled by hand'), as_of) > 0;
+    IF cancelled THEN
+        PERFORM sync._audit_job('job.cancel', job_id, jsonb_build_object('reason', COALESCE(reason, 'cancelled by hand')));
+    END IF;
+    RETURN cancelled;
 END
 $$;
 COMMENT ON FUNCTION sync.cancel_job(bigint, text, timestamptz) IS
@@ -124,12 +151,14 @@ BEGIN
     -- It may have ended while the lock was waited for.
     SELECT j.* INTO old FROM sync.sync_jobs j WHERE j.id = job_id;
     IF old.status = 'running' THEN
+        PERFORM sync._audit_job('job.retry', old.id, jsonb_build_object('retried', old.id));
         RETURN old.id;
     END IF;
     job := sync._enqueue(owner, old.job_type, GREATEST(old.priority, 10), 'retry', old.schedule_id, as_of);
     -- A job that ended on a page of its own takes that page up again.
     UPDATE ONLY sync.sync_jobs j SET cursor = COALESCE(j.cursor, old.cursor), input = COALESCE(j.input, old.input)
     WHERE j.id = job AND j.status = 'queued' AND old.status IN ('failed', 'cancelled') AND j.attempts = 0;
+    PERFORM sync._audit_job('job.retry', job, jsonb_build_object('retried', old.id));
     RETURN job;
 END
 $$;
@@ -178,6 +207,8 @@ BEGIN
     IF retried > 0 THEN
         PERFORM sync._wake_executors();
     END IF;
+    PERFORM sync._audit('job.retry_failed', NULL, 'provider', COALESCE(provider_slug, '*'), NULL,
+                        jsonb_build_object('since', since, 'jobs', retried));
     RETURN retried;
 END
 $$;
@@ -189,17 +220,23 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    former text;
+    former record;
 BEGIN
-    SELECT c.status INTO former FROM sync.connections c WHERE c.id = _set_status.connection_id AND sync._sees_tenant(c.tenant_id) FOR NO KEY UPDATE;
+    SELECT c.status, c.status_reason, c.tenant_id INTO former
+    FROM sync.connections c WHERE c.id = _set_status.connection_id AND sync._sees_tenant(c.tenant_id) FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', connection_id);
     END IF;
-    IF former = 'revoked' THEN
+    IF former.status = 'revoked' THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('connection %s is revoked', connection_id),
             HINT = 'A revoked connection stays so; make a new one.';
     END IF;
     UPDATE sync.connections c SET status = wanted, status_reason = reason, updated_at = now() WHERE c.id = _set_status.connection_id;
+    -- A change is audited by the trigger.
+    IF former.status = wanted AND former.status_reason IS NOT DISTINCT FROM reason THEN
+        PERFORM sync._audit('connection.' || CASE wanted WHEN 'paused' THEN 'pause' ELSE 'resume' END, former.tenant_id,
+                            'connection', connection_id::text, NULL, NULL, 'was so already');
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION sync._set_status(bigint, text, text) IS 'Internal: changes the status of a connection that is not revoked';
@@ -220,10 +257,17 @@ CREATE FUNCTION sync._set_provider_status(slug text, wanted text, reason text) R
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    former record;
 BEGIN
-    UPDATE sync.providers p SET status = wanted, status_reason = reason, updated_at = now() WHERE p.slug = _set_provider_status.slug;
+    SELECT p.status, p.status_reason INTO former FROM sync.providers p WHERE p.slug = _set_provider_status.slug FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('provider %s does not exist', slug);
+    END IF;
+    UPDATE sync.providers p SET status = wanted, status_reason = reason, updated_at = now() WHERE p.slug = _set_provider_status.slug;
+    IF former.status = wanted AND former.status_reason IS NOT DISTINCT FROM reason THEN
+        PERFORM sync._audit('provider.' || CASE wanted WHEN 'paused' THEN 'pause' ELSE 'resume' END, NULL, 'provider', slug,
+                            NULL, NULL, 'was so already');
     END IF;
 END
 $$;
@@ -247,19 +291,25 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     highest int := sync._setting('max_overridden_interval_seconds');
+    former record;
 BEGIN
     IF seconds NOT BETWEEN 60 AND highest THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('interval of %s seconds is outside 60 to %s', seconds, highest),
             HINT = 'The upper bound is sync_engine.max_overridden_interval_seconds; null goes back to the default interval.';
     END IF;
+    SELECT c.tenant_id, NULLIF(c.metadata #> '{sync,interval_seconds}', 'null') AS value INTO former
+    FROM sync.connections c WHERE c.id = set_interval.connection_id AND sync._sees_tenant(c.tenant_id) FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', connection_id);
+    END IF;
     UPDATE sync.connections c
     SET metadata = CASE WHEN seconds IS NULL THEN sync._metadata_with(c.metadata, '{}') #- '{sync,interval_seconds}'
                         ELSE sync._metadata_with(c.metadata, jsonb_build_object('interval_seconds', seconds)) END,
         updated_at = now()
-    WHERE c.id = set_interval.connection_id AND sync._sees_tenant(c.tenant_id);
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', connection_id);
+    WHERE c.id = set_interval.connection_id;
+    IF former.value IS NOT DISTINCT FROM to_jsonb(seconds) THEN
+        PERFORM sync._audit('connection.set_interval', former.tenant_id, 'connection', connection_id::text, NULL, NULL, 'was so already');
     END IF;
 END
 $$;
@@ -269,14 +319,21 @@ CREATE FUNCTION sync.set_cursor(connection_id bigint, cursor jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    former record;
 BEGIN
+    SELECT c.tenant_id, NULLIF(c.metadata #> '{sync,cursor}', 'null') AS value INTO former
+    FROM sync.connections c WHERE c.id = set_cursor.connection_id AND sync._sees_tenant(c.tenant_id) FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', connection_id);
+    END IF;
     UPDATE sync.connections c
     SET metadata = CASE WHEN NULLIF(set_cursor.cursor, 'null') IS NULL THEN sync._metadata_with(c.metadata, '{}') #- '{sync,cursor}'
                         ELSE sync._metadata_with(c.metadata, jsonb_build_object('cursor', set_cursor.cursor)) END,
         updated_at = now()
-    WHERE c.id = set_cursor.connection_id AND sync._sees_tenant(c.tenant_id);
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', connection_id);
+    WHERE c.id = set_cursor.connection_id;
+    IF former.value IS NOT DISTINCT FROM NULLIF(set_cursor.cursor, 'null') THEN
+        PERFORM sync._audit('connection.set_cursor', former.tenant_id, 'connection', connection_id::text, NULL, NULL, 'was so already');
     END IF;
 END
 $$;
@@ -299,6 +356,10 @@ BEGIN
     -- A dump of version 0.1.0 brings signals without pages.
     PERFORM sync._page_earlier_signals();
     PERFORM sync._wake_launcher(), sync._wake_executors();
+    -- Without a former identity it is CREATE EXTENSION that calls, to which a table made now would belong.
+    IF former IS NOT NULL THEN
+        PERFORM sync._audit('database.adopt', NULL, 'database', current_database()::text, NULL, jsonb_build_object('epoch', former + 1));
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION sync.adopt_database() IS 'Lets the engine work in a database that was restored, cloned or made from a template';
@@ -319,7 +380,8 @@ BEGIN
     -- At most one step that takes a strong lock in each transaction: two of them could deadlock with a completion. While one
     -- waits for its lock completions queue behind it, so none waits longer than lock_timeout above.
     IF NOT (sync._history_is_ready(as_of) AND sync._history_is_ready(as_of + interval '24 hours')) THEN
-        PERFORM sync._ensure_history(as_of), sync._ensure_history(as_of + interval '24 hours');
+        PERFORM sync._ensure_history(as_of), sync._ensure_history(as_of + interval '24 hours'),
+                sync._make_partition('audit_log', ((as_of + interval '24 hours') AT TIME ZONE 'UTC')::date);
         RETURN true;
     END IF;
     IF sync._rotate_finished_jobs(as_of) THEN
@@ -338,7 +400,7 @@ BEGIN
                                                            WHEN 'signal_keys' THEN CASE sync._setting('dedupe_retention_days') WHEN -1
                                                                THEN 'signal_retention_days' ELSE 'dedupe_retention_days' END
                                                            ELSE 'execution_retention_days' END) AS days) k
-    WHERE k.days > 0 AND p.parent <> 'signal_pages' AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
+    WHERE k.days > 0 AND p.parent NOT IN ('signal_pages', 'audit_log') AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
       AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
     ORDER BY p.range_to LIMIT 1;
     IF expired IS NOT NULL THEN
@@ -347,7 +409,11 @@ BEGIN
         END IF;
         RETURN true;
     END IF;
+    IF sync._drop_old_audit(as_of) THEN
+        RETURN true;
+    END IF;
 
+    PERFORM sync._audit_settings(true, false);
     -- pg_upgrade brings dated tables back without their tie to the parent.
     PERFORM sync._tie_dated_tables();
     -- Jobs that an application ended itself.

@@ -169,6 +169,10 @@ BEGIN
     UPDATE sync.sync_schedules s
     SET is_active = false, pause_reason = reason, resume_at = pause_schedule.resume_at, updated_at = sync._change_time(s.updated_at, as_of)
     WHERE s.id = old.id;
+    -- A change is audited by the trigger.
+    IF NOT old.is_active AND (old.pause_reason, old.resume_at) IS NOT DISTINCT FROM (reason, pause_schedule.resume_at) THEN
+        PERFORM sync._audit('schedule.pause', old.tenant_id, 'schedule', old.id::text, NULL, NULL, 'was so already');
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION sync.pause_schedule(bigint, text, timestamptz, timestamptz) IS
@@ -185,6 +189,9 @@ BEGIN
     old := sync._lock_schedule(schedule_id);
     UPDATE sync.sync_schedules s SET is_active = true, updated_at = sync._change_time(s.updated_at, as_of)
     WHERE s.id = old.id AND NOT s.is_active;
+    IF old.is_active THEN
+        PERFORM sync._audit('schedule.resume', old.tenant_id, 'schedule', old.id::text, NULL, NULL, 'was so already');
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION sync.resume_schedule(bigint, timestamptz) IS 'Takes up a paused schedule from now on: what it skipped is not caught up with';
@@ -221,6 +228,7 @@ BEGIN
     INSERT INTO sync.schedule_fires (tenant_id, schedule_id, connection_id, outcome, first_planned_at, last_planned_at, planned_count, job_id,
         reason, recorded_at)
     VALUES (s.tenant_id, s.id, s.connection_id, 'triggered', as_of, as_of, 0, job, NULL, as_of);
+    PERFORM sync._audit('schedule.trigger', s.tenant_id, 'schedule', s.id::text, NULL, jsonb_build_object('job_id', job, 'connection_id', s.connection_id));
     RETURN job;
 END
 $$;
@@ -260,6 +268,8 @@ BEGIN
     SET skips = ARRAY(SELECT y FROM unnest(x.skips || skipped) y ORDER BY y),
         look_at = LEAST(x.look_at, GREATEST(skipped - make_interval(secs => GREATEST(sync._setting('tick_interval_seconds'), 60)), $2))
     WHERE x.schedule_id = s.id;
+    PERFORM sync._audit('schedule.skip_next', s.tenant_id, 'schedule', s.id::text, NULL,
+                        jsonb_build_object('skipped', skipped, 'connection_id', s.connection_id));
     RETURN skipped;
 END
 $$;

@@ -83,6 +83,7 @@ BEGIN
     owner := sync._lock_active(connection_id);
     -- The job itself, while it is live: it runs at once.
     IF EXISTS (SELECT 1 FROM ONLY sync.sync_jobs j WHERE j.id = e.job_id AND j.status = 'running') THEN
+        PERFORM sync._audit_job('job.retry', e.job_id, jsonb_build_object('execution_id', e.id));
         RETURN e.job_id;
     END IF;
     job := sync._enqueue(owner, e.job_type, 10, 'retry', e.schedule_id, as_of);
@@ -91,6 +92,7 @@ BEGIN
     SET cursor = COALESCE(j.cursor, CASE WHEN e.job_type <> 'incremental' THEN e.cursor_before END),
         input = COALESCE(j.input, (SELECT o.input FROM sync.sync_jobs o WHERE o.id = e.job_id LIMIT 1))
     WHERE j.id = job AND j.id <> e.job_id AND j.status = 'queued' AND j.attempts = 0;
+    PERFORM sync._audit_job('job.retry', job, jsonb_build_object('execution_id', e.id));
     RETURN job;
 END
 $$;
@@ -141,7 +143,10 @@ BEGIN
       AND x.status = 'succeeded';
     rewound := NOT dry_run;
     IF rewound THEN
-        PERFORM sync.set_cursor(owner.id, cursor_then);
+        IF cursor_now IS DISTINCT FROM NULLIF(cursor_then, 'null') THEN
+            PERFORM sync.set_cursor(owner.id, cursor_then);
+        END IF;
+        PERFORM sync._audit('connection.rewind', owner.tenant_id, 'connection', owner.id::text, NULL, jsonb_build_object('execution_id', e.id));
     END IF;
 END
 $$;

@@ -1,13 +1,13 @@
 -- Settings: names, defaults, ranges, and pairs that contradict themselves.
 \ir include/setup.psql
-SELECT plan(148);
+SELECT plan(154);
 CREATE TEMP TABLE wanted (name text, boot text, low float8, high float8);
 INSERT INTO wanted VALUES
     ('tick_interval_seconds', '60', 1, 3600), ('default_interval_seconds', '900', 60, 86400), ('jitter_pct_min', '0', 0, 1), ('jitter_pct_max', '0.2', 0, 1),
     ('max_overridden_interval_seconds', '86400', 60, 604800), ('tick_batch_size', '1000', 1, 100000), ('backoff_base_seconds', '5', 1, 86400),
     ('backoff_max_seconds', '900', 1, 604800), ('backoff_jitter_factor', '0.1', 0, 1), ('max_attempts', '20', 1, 1000), ('lease_seconds', '60', 5, 86400),
     ('max_run_seconds', '3600', 10, 604800), ('max_pages_per_run', '10000', 1, 10000000), ('job_retention_days', '30', 0, 36500),
-    ('execution_retention_days', '30', 0, 36500), ('signal_retention_days', '0', 0, 36500), ('dedupe_retention_days', '-1', -1, 36500), ('max_metric_tenants', '100', 0, 10000);
+    ('execution_retention_days', '30', 0, 36500), ('signal_retention_days', '0', 0, 36500), ('dedupe_retention_days', '-1', -1, 36500), ('audit_retention_days', '400', 0, 36500), ('max_metric_tenants', '100', 0, 10000);
 
 SELECT results_eq(
     $$SELECT s.name::text, s.boot_val::text, s.min_val::float8, s.max_val::float8, s.context::text FROM pg_settings s JOIN wanted w ON s.name = 'sync_engine.' || w.name ORDER BY 1$$,

@@ -27,6 +27,14 @@ is($node->safe_psql('postgres', 'SELECT sync._wake_launcher(), sync._wake_execut
 my $started = time;
 is($node->safe_psql('postgres', 'CALL sync.wait_for_work(200)'), '', 'wait_for_work knows of no wake-ups');
 cmp_ok(time - $started, '>=', 0.2, 'but waits as long as it was told');
+# A session that has not called the engine yet can give its settings any value.
+$node->safe_psql('postgres', q{
+    SET ROLE sync_admin;
+    SET sync_engine.actor = 'alice';
+    SET sync_engine.internal = on;
+    UPDATE sync.connections SET metadata = jsonb_set(metadata, '{sync,interval_seconds}', '77');});
+is($node->safe_psql('postgres', 'SELECT action, role, actor, after FROM sync.audit_log ORDER BY id DESC LIMIT 1'),
+    'connection.set_interval|sync_admin|alice|{"metadata.sync.interval_seconds": 77}', 'nobody passes for the engine in the audit log');
 $node->safe_psql('postgres', 'DROP EXTENSION sync_engine');
 pass('and the extension can be dropped');
 
