@@ -56,6 +56,9 @@ AS $$
 DECLARE
     job bigint;
 BEGIN
+    IF trigger_type IN ('manual', 'retry') THEN
+        PERFORM sync._take_token(owner.tenant_id, as_of);
+    END IF;
     -- A queued page of a run in progress runs sooner, and one more run follows it: its fetch began before the event.
     UPDATE ONLY sync.sync_jobs j
     SET scheduled_at = LEAST(j.scheduled_at, _enqueue.as_of), priority = GREATEST(j.priority, _enqueue.priority),

@@ -53,7 +53,7 @@ SELECT set_eq($$SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespac
 SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('sync_viewer', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')$$,
     'sync_viewer writes nothing');
 SELECT set_eq($$SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('sync_admin', c.oid, 'INSERT')$$,
-    ARRAY['sync.providers', 'sync.connections', 'sync.sync_jobs', 'sync.signals', 'sync.sync_schedules'], 'sync_admin writes the application''s tables alone');
+    ARRAY['sync.providers', 'sync.connections', 'sync.sync_jobs', 'sync.signals', 'sync.sync_schedules', 'sync.tenant_limits'], 'sync_admin writes the application''s tables alone');
 SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('sync_admin', c.oid, 'TRUNCATE, REFERENCES, TRIGGER')$$,
     'and may neither truncate them nor hang triggers on them');
 

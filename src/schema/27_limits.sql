@@ -1,0 +1,146 @@
+-- What tenants may have and do. Without a row there is no limit, and nothing costs more than a look.
+
+CREATE TABLE sync.tenant_limits (
+    tenant_id text PRIMARY KEY CHECK (tenant_id <> ''),
+    max_connections int CHECK (max_connections >= 0),
+    max_schedules int CHECK (max_schedules >= 0),
+    manual_triggers_per_minute int CHECK (manual_triggers_per_minute >= 0),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE sync.tenant_limits IS 'Limits of tenants; the row of * holds those of tenants without a row of their own';
+COMMENT ON COLUMN sync.tenant_limits.max_connections IS 'Connections that the tenant may have; null: any number';
+COMMENT ON COLUMN sync.tenant_limits.max_schedules IS 'Schedules that the tenant may have; null: any number';
+COMMENT ON COLUMN sync.tenant_limits.manual_triggers_per_minute IS
+    'Runs that may be asked for by hand: so many at once, and as many a minute after that; null: any number';
+
+CREATE TABLE sync.tenant_tokens (
+    tenant_id text PRIMARY KEY,
+    tokens double precision NOT NULL,
+    refilled_at timestamptz NOT NULL
+);
+COMMENT ON TABLE sync.tenant_tokens IS 'How many runs each limited tenant may still ask for by hand';
+
+CREATE FUNCTION sync._limits_of(tenant text) RETURNS sync.tenant_limits
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT l FROM sync.tenant_limits l WHERE l.tenant_id IN (tenant, '*') ORDER BY l.tenant_id = '*' LIMIT 1
+$$;
+COMMENT ON FUNCTION sync._limits_of(text) IS 'Internal: the limits that count for a tenant; null where there are none';
+
+CREATE FUNCTION sync._refuse_over_limit(tenant text, what text, most int) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded', MESSAGE = pg_catalog.format('tenant %s may have %s %s', tenant, most, what),
+        HINT = pg_catalog.format('Delete some, or SELECT sync.set_tenant_limits(%L, ...) for more.', tenant);
+END
+$$;
+COMMENT ON FUNCTION sync._refuse_over_limit(text, text, int) IS 'Internal: raises 53400';
+
+-- Counted after the rows are there, one transaction of a tenant at a time: what another one has added is seen, or waited for.
+CREATE FUNCTION sync._check_limits() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+DECLARE
+    limits sync.tenant_limits;
+    tenant text;
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM sync.tenant_limits) THEN
+        RETURN NULL;
+    END IF;
+    FOR tenant IN SELECT DISTINCT w.tenant_id FROM written w ORDER BY 1 LOOP
+        limits := sync._limits_of(tenant);
+        IF TG_TABLE_NAME = 'connections' AND limits.max_connections IS NOT NULL THEN
+            PERFORM pg_advisory_xact_lock(hashtextextended('sync_engine connections of ' || tenant, 0));
+            IF (SELECT count(*) FROM (SELECT 1 FROM sync.connections c WHERE c.tenant_id = tenant LIMIT limits.max_connections::bigint + 1) x)
+               > limits.max_connections THEN
+                PERFORM sync._refuse_over_limit(tenant, 'connections', limits.max_connections);
+            END IF;
+        ELSIF TG_TABLE_NAME = 'sync_schedules' AND limits.max_schedules IS NOT NULL THEN
+            PERFORM pg_advisory_xact_lock(hashtextextended('sync_engine schedules of ' || tenant, 0));
+            IF (SELECT count(*) FROM (SELECT 1 FROM sync.sync_schedules s WHERE s.tenant_id = tenant LIMIT limits.max_schedules::bigint + 1) x)
+               > limits.max_schedules THEN
+                PERFORM sync._refuse_over_limit(tenant, 'schedules', limits.max_schedules);
+            END IF;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._check_limits() IS 'Internal: refuses what would be more than a tenant may have';
+CREATE TRIGGER connections_limited AFTER INSERT ON sync.connections
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION sync._check_limits();
+CREATE TRIGGER schedules_limited AFTER INSERT ON sync.sync_schedules
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION sync._check_limits();
+
+-- A connection that moves to another tenant takes its schedules along.
+CREATE FUNCTION sync._check_moved() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+DECLARE
+    limits sync.tenant_limits := sync._limits_of(NEW.tenant_id);
+BEGIN
+    IF limits.max_connections IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('sync_engine connections of ' || NEW.tenant_id, 0));
+        IF (SELECT count(*) FROM (SELECT 1 FROM sync.connections c WHERE c.tenant_id = NEW.tenant_id LIMIT limits.max_connections::bigint + 1) x)
+           > limits.max_connections THEN
+            PERFORM sync._refuse_over_limit(NEW.tenant_id, 'connections', limits.max_connections);
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._check_moved() IS 'Internal: refuses a connection that moves to a tenant that may not have one more';
+CREATE TRIGGER connection_moved AFTER UPDATE OF tenant_id ON sync.connections
+    FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id) EXECUTE FUNCTION sync._check_moved();
+
+-- A bucket that holds a minute's runs and fills at that rate.
+CREATE FUNCTION sync._take_token(tenant text, as_of timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    most int := (sync._limits_of(tenant)).manual_triggers_per_minute;
+    left_over double precision;
+BEGIN
+    IF most IS NULL THEN
+        RETURN;
+    END IF;
+    -- A clock that went back fills nothing, and takes nothing away.
+    INSERT INTO sync.tenant_tokens AS t (tenant_id, tokens, refilled_at) VALUES (tenant, most - 1, as_of)
+    ON CONFLICT (tenant_id) DO UPDATE
+    SET tokens = LEAST(most, t.tokens + GREATEST(date_part('epoch', as_of - t.refilled_at), 0) * most / 60.0) - 1,
+        refilled_at = GREATEST(t.refilled_at, as_of)
+    RETURNING t.tokens INTO left_over;
+    -- Raised, so that what was taken is put back. Less than nothing by a rounding error is nothing.
+    IF left_over < -1e-6 THEN
+        RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
+            MESSAGE = format('tenant %s may ask for %s runs a minute by hand', tenant, most),
+            DETAIL = CASE WHEN most > 0 THEN format('Try again in %s seconds.', ceil(-left_over * 60 / most)) ELSE 'None at all.' END,
+            HINT = format('What is scheduled runs anyway. SELECT sync.set_tenant_limits(%L, ...) sets the limit.', tenant);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sync._take_token(text, timestamptz) IS
+    'Internal: counts a run that is asked for by hand; 53400, with the seconds to wait, where there are too many';
+
+CREATE FUNCTION sync.set_tenant_limits(tenant_id text, max_connections int DEFAULT NULL, max_schedules int DEFAULT NULL,
+    manual_triggers_per_minute int DEFAULT NULL) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO sync.tenant_limits AS l (tenant_id, max_connections, max_schedules, manual_triggers_per_minute)
+    VALUES ($1, $2, $3, $4)
+    ON CONFLICT (tenant_id) DO UPDATE
+    SET max_connections = EXCLUDED.max_connections, max_schedules = EXCLUDED.max_schedules,
+        manual_triggers_per_minute = EXCLUDED.manual_triggers_per_minute, updated_at = now()
+$$;
+COMMENT ON FUNCTION sync.set_tenant_limits(text, int, int, int) IS
+    'Sets all limits of a tenant, or with * those of tenants that have none of their own; null: no limit. What there is already stays';
+CREATE TRIGGER limits_audited AFTER INSERT OR UPDATE OR DELETE ON sync.tenant_limits
+    FOR EACH ROW EXECUTE FUNCTION sync._audit_row();
