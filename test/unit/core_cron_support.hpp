@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -71,6 +72,46 @@ inline ListedZone new_york() {
     return {
         -5 * 3600,
         {{utc_seconds("2026-03-08T07:00:00Z"), -4 * 3600}, {utc_seconds("2026-11-01T06:00:00Z"), -5 * 3600}}};
+}
+
+// Every instant in (after, until], one after the other.
+inline std::vector<TimestampUs> listed_runs(const CronExpression& expression, const TimeZone& zone,
+                                            TimestampUs after, TimestampUs until, CronPolicy policy) {
+    std::vector<TimestampUs> found;
+    for (auto t = cron_next(expression, zone, after, policy); t && *t <= until;
+         t = cron_next(expression, zone, *t, policy)) {
+        found.push_back(*t);
+    }
+    return found;
+}
+
+// A zone that changes its clocks now and then, by halves of an hour or by a whole day.
+inline ListedZone random_zone(std::mt19937_64& random, InstantSeconds start, int changes) {
+    const auto pick = [&random](int low, int high) {
+        return std::uniform_int_distribution<int>(low, high)(random);
+    };
+    const int first = pick(-24, 24) * 1800;
+    std::vector<ListedZone::Change> list;
+    int offset = first;
+    InstantSeconds at = start;
+    for (int n = 0; n < changes; ++n) {
+        // Some follow each other closely, as zones have had it.
+        at += pick(0, 3) == 0 ? pick(1, 48) * 1800 : pick(3 * 1440, 20 * 1440) * 60;
+        if (pick(0, 9) == 0) {
+            offset += offset > 0 ? -86'400 : 86'400;
+        } else {
+            offset = std::clamp(offset + pick(-4, 4) * 1800, -14 * 3600, 14 * 3600);
+        }
+        offset = std::clamp(offset, -86'000, 86'000);
+        list.push_back({at, offset});
+    }
+    return {first, list};
+}
+
+inline CronPolicy random_policy(std::mt19937_64& random) {
+    const DstGap gaps[] = {DstGap::run_after, DstGap::skip};
+    const DstFold folds[] = {DstFold::first, DstFold::second, DstFold::both};
+    return {gaps[random() % 2], folds[random() % 3]};
 }
 
 }  // namespace sync_engine

@@ -194,5 +194,147 @@ TEST(CronZone, PoliciesHoldInZonesOfAllSorts) {
     }
 }
 
+std::int64_t count(const char* expression, const TimeZone& zone, std::string_view after,
+                   std::string_view until, CronPolicy policy = kDefault) {
+    return cron_count(cron(expression), zone, utc(after), utc(until), policy);
+}
+
+TEST(CronCount, CountsAfterTheFirstUpToTheLast) {
+    const ListedZone utc_zone(0, {});
+    EXPECT_EQ(count("0 0 * * *", utc_zone, "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"), 2);
+    EXPECT_EQ(count("0 0 * * *", utc_zone, "2025-12-31T23:59:59.999999Z", "2026-01-02T23:59:59.999999Z"), 2);
+    EXPECT_EQ(count("0 0 * * *", utc_zone, "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"), 0);
+    EXPECT_EQ(count("0 0 * * *", utc_zone, "2026-01-03T00:00:00Z", "2026-01-01T00:00:00Z"), 0);
+    EXPECT_EQ(count("0 0 31 2 *", utc_zone, "2026-01-01T00:00:00Z", "2426-01-01T00:00:00Z"), 0);
+    EXPECT_EQ(count("* * * * * *", utc_zone, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"), 31'536'000);
+    EXPECT_EQ(count("0 0 29 2 *", utc_zone, "2000-01-01T00:00:00Z", "2400-01-01T00:00:00Z"), 97);
+    EXPECT_EQ(count("* * * * *", utc_zone, "1969-12-31T00:00:00Z", "1970-01-02T00:00:00Z"), 2 * 1440);
+    const CronExpression all = cron("0 0 * * *");
+    EXPECT_EQ(cron_count(all, utc_zone, kTimestampInfinity, kTimestampInfinity, kDefault), 0);
+    EXPECT_EQ(cron_count(all, utc_zone, kTimestampMax, kTimestampInfinity, kDefault), 0);
+}
+
+TEST(CronCount, CountsWhatTheClocksSkipAndRepeat) {
+    const ListedZone zone = new_york();
+    EXPECT_EQ(count("30 2 * * *", zone, "2026-03-07T00:00:00Z", "2026-03-10T00:00:00Z"), 3);
+    EXPECT_EQ(count("30 2 * * *", zone, "2026-03-07T00:00:00Z", "2026-03-10T00:00:00Z", kSkip), 2);
+    EXPECT_EQ(count("30 1 * * *", zone, "2026-10-31T00:00:00Z", "2026-11-03T00:00:00Z"), 3);
+    EXPECT_EQ(count("30 1 * * *", zone, "2026-10-31T00:00:00Z", "2026-11-03T00:00:00Z", kBoth), 4);
+    // A year of an expression that follows real time has as many hours as a year has.
+    EXPECT_EQ(count("0 * * * *", zone, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", kSecond), 8760);
+    EXPECT_EQ(count("* * * * * *", zone, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"), 31'536'000);
+}
+
+TEST(CronCount, IsWhatCountingOneByOneFinds) {
+    std::mt19937_64 random(3);
+    const auto pick = [&random](int low, int high) {
+        return std::uniform_int_distribution<int>(low, high)(random);
+    };
+    const auto list = [&pick](int low, int high) {
+        std::string field = std::to_string(pick(low, high));
+        for (int n = pick(0, 2); n > 0; --n) {
+            field += "," + std::to_string(pick(low, high));
+        }
+        return field;
+    };
+    const char* kHours[] = {"*", "*/5", "1-3", "0", "23"};
+    const char* kDays[] = {"* * *",   "* * *",   "*/2 * *",    "L * *",
+                           "15W * *", "* * 1-5", "1,15 * SUN", "* * FRI#2"};
+    const InstantSeconds start = utc_seconds("2026-06-01T00:00:00Z");
+    for (int i = 0; i < 400; ++i) {
+        const ListedZone zone = random_zone(random, start, 6);
+        const std::string text =
+            (pick(0, 3) == 0 ? list(0, 59) + " " : "") + (pick(0, 2) == 0 ? "*/10" : list(0, 59)) + " " +
+            (pick(0, 1) == 0 ? kHours[pick(0, 4)] : list(0, 23)) + " " + kDays[pick(0, 7)];
+        const CronExpression expression = cron(text);
+        const CronPolicy policy = random_policy(random);
+        // Ends of both sorts: anywhere, and next to a change of the clocks.
+        const auto end = [&] {
+            const auto& changes = zone.changes();
+            const InstantSeconds near = changes[pick(1, static_cast<int>(changes.size()) - 1)].from;
+            return (pick(0, 1) == 0 ? near + pick(-90'000, 90'000) : start + pick(0, 100 * 86'400)) *
+                       kMicrosPerSecond +
+                   pick(-1, 1);
+        };
+        const TimestampUs one = end();
+        const TimestampUs other = end();
+        const TimestampUs from = std::min(one, other);
+        const TimestampUs to = std::max(one, other);
+        const std::vector<TimestampUs> found = listed_runs(expression, zone, from, to, policy);
+        ASSERT_EQ(cron_count(expression, zone, from, to, policy), static_cast<std::int64_t>(found.size()))
+            << text << ", " << i << ", " << format_utc(from) << " to " << format_utc(to);
+        // Counts of parts add up.
+        const TimestampUs middle = from + (to - from) / 3;
+        ASSERT_EQ(cron_count(expression, zone, from, middle, policy) +
+                      cron_count(expression, zone, middle, to, policy),
+                  static_cast<std::int64_t>(found.size()))
+            << text << ", " << i;
+    }
+}
+
+std::string gap_text(const std::optional<CronGap>& gap) {
+    return gap ? format_utc(gap->end) + " " + format_utc(gap->first * kMicrosPerSecond) + " " +
+                     format_utc(gap->last * kMicrosPerSecond)
+               : "none";
+}
+
+TEST(CronGap, TellsWhatWasSkipped) {
+    const ListedZone zone = new_york();
+    const auto gap = [&zone](const char* text, std::string_view after, std::string_view until) {
+        return gap_text(cron_next_gap(cron(text), zone, utc(after), utc(until)));
+    };
+    EXPECT_EQ(gap("30 2 * * *", "2026-01-01", "2027-01-01"),
+              "2026-03-08T07:00:00Z 2026-03-08T02:30:00Z 2026-03-08T02:30:00Z");
+    EXPECT_EQ(gap("*/10 1-3 * * *", "2026-01-01", "2027-01-01"),
+              "2026-03-08T07:00:00Z 2026-03-08T02:00:00Z 2026-03-08T02:50:00Z");
+    EXPECT_EQ(gap("30 3 * * *", "2026-01-01", "2027-01-01"), "none");
+    EXPECT_EQ(gap("0 3 * * *", "2026-01-01", "2027-01-01"), "none");
+    EXPECT_EQ(gap("30 1 * * *", "2026-01-01", "2027-01-01"), "none");
+    EXPECT_EQ(gap("30 */2 * * *", "2026-01-01", "2027-01-01"), "none");
+    EXPECT_EQ(gap("30 2 * * 1", "2026-01-01", "2027-01-01"), "none");
+    // Later than `after`, not later than `until`.
+    EXPECT_EQ(gap("30 2 * * *", "2026-03-08T07:00:00Z", "2027-01-01"), "none");
+    EXPECT_NE(gap("30 2 * * *", "2026-03-08T06:59:59.999999Z", "2026-03-08T07:00:00Z"), "none");
+    EXPECT_EQ(gap("30 2 * * *", "2026-03-08T06:00:00Z", "2026-03-08T06:59:59.999999Z"), "none");
+    EXPECT_FALSE(cron_next_gap(cron("30 2 * * *"), zone, kTimestampInfinity, kTimestampInfinity));
+}
+
+TEST(CronGap, FindsEachInZonesOfAllSorts) {
+    std::mt19937_64 random(4);
+    const InstantSeconds start = utc_seconds("2026-06-01T00:00:00Z");
+    for (int i = 0; i < 200; ++i) {
+        const ListedZone zone = random_zone(random, start, 6);
+        for (const char* text :
+             {"30 2 * * *", "*/20 1-3 * * *", "0 0,12 * * *", "59 23 * * *", "15 * * * *"}) {
+            const CronExpression expression = cron(text);
+            std::vector<std::string> expected;
+            for (const auto& [begin, offset] : zone.changes()) {
+                if (begin < start || expression.every_hour) {
+                    continue;
+                }
+                std::vector<LocalSeconds> skipped;
+                for (LocalSeconds t = begin + zone.span_at(begin - 1).offset; t < begin + offset; t += 60) {
+                    if (cron_matches(expression, t)) {
+                        skipped.push_back(t);
+                    }
+                }
+                if (!skipped.empty()) {
+                    expected.push_back(
+                        gap_text(CronGap{begin * kMicrosPerSecond, skipped.front(), skipped.back()}));
+                    ASSERT_EQ(cron_count_local(expression, skipped.front(), skipped.back() + 1),
+                              static_cast<std::int64_t>(skipped.size()));
+                }
+            }
+            std::vector<std::string> found;
+            const TimestampUs until = (start + 400 * 86'400) * kMicrosPerSecond;
+            auto gap = cron_next_gap(expression, zone, start * kMicrosPerSecond, until);
+            for (; gap; gap = cron_next_gap(expression, zone, gap->end, until)) {
+                found.push_back(gap_text(gap));
+            }
+            ASSERT_EQ(found, expected) << text << ", zone " << i;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace sync_engine
