@@ -1,4 +1,7 @@
 // What a tick does about a schedule, and what a schedule will do, as SQL asks for it.
+#include <algorithm>
+#include <iterator>
+
 #include "core/fire_plan.hpp"
 #include "extension/boundary.hpp"
 #include "extension/cron_call.hpp"
@@ -189,9 +192,25 @@ void put_gap(const ResultSet& result, const TimeZone& zone, const CronGap& gap, 
     row.store(result);
 }
 
+// Joins may ask for the plan of a schedule that has no expression before they find that it has none.
+bool lacks_argument(FunctionCallInfo fcinfo) {
+    constexpr Argument kOptional[] = {kStarts, kEnds, kCoveredOffset, kSkips, kPausedUntil, kAdopted};
+    for (int i = 0; i <= kAsOf; ++i) {
+        if (PG_ARGISNULL(i) &&
+            std::find(std::begin(kOptional), std::end(kOptional), i) == std::end(kOptional)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 }  // namespace
 
 SYNC_ENGINE_FUNCTION(plan_fires) {
+    if (lacks_argument(fcinfo)) {
+        (void)begin_result_set(fcinfo);
+        return 0;
+    }
     const CronPolicy dst = cron_policy(PG_GETARG_TEXT_PP(kGap), PG_GETARG_TEXT_PP(kFold));
     const CronCall* call = cron_call(fcinfo, kExpression, kZone);
     const Elements skips = elements_of(fcinfo, kSkips);
