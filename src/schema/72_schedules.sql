@@ -32,6 +32,25 @@ END
 $$;
 COMMENT ON FUNCTION sync._schedule_expression(text, time, text[]) IS 'Internal: the cron expression of a schedule that is given by its time and days';
 
+-- Fields of expressions: the days are the last three of them.
+CREATE FUNCTION sync._changed_expression(old text, schedule_type text, at time, days text[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    new text[] := string_to_array(sync._schedule_expression(schedule_type, at, days), ' ');
+    former text[] := regexp_split_to_array(btrim(old), '\s+');
+BEGIN
+    IF cardinality(former) NOT BETWEEN 5 AND 6 THEN
+        former := new;
+    END IF;
+    RETURN array_to_string((CASE WHEN at IS NULL THEN former[:cardinality(former) - 3] ELSE new[:cardinality(new) - 3] END)
+                           || CASE WHEN days IS NULL THEN former[cardinality(former) - 2:] ELSE new[cardinality(new) - 2:] END, ' ');
+END
+$$;
+COMMENT ON FUNCTION sync._changed_expression(text, text, time, text[]) IS
+    'Internal: the cron expression of a schedule whose time or days are given anew: what is left out stays as it was';
+
 CREATE FUNCTION sync._schedule(schedule_id bigint) RETURNS sync.sync_schedules
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -126,6 +145,7 @@ BEGIN
     SET name = COALESCE(update_schedule.name, s.name), description = COALESCE(update_schedule.description, s.description),
         schedule_type = kind,
         cron_expression = CASE
+            WHEN (at IS NOT NULL OR days IS NOT NULL) AND kind = s.schedule_type THEN sync._changed_expression(s.cron_expression, kind, at, days)
             WHEN at IS NOT NULL OR days IS NOT NULL THEN sync._schedule_expression(kind, at, days)
             WHEN update_schedule.cron_expression IS NOT NULL THEN update_schedule.cron_expression
             WHEN kind = s.schedule_type OR kind = 'custom' THEN s.cron_expression END,
