@@ -18,6 +18,13 @@ DECLARE
     first timestamptz;
     hint text := 'SELECT * FROM sync.preview_schedule(expression, timezone) shows when an expression runs.';
 BEGIN
+    IF s.schedule_type NOT IN ('realtime', 'hourly', 'daily', 'weekly', 'monthly', 'custom') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('schedule_type cannot be "%s"', s.schedule_type),
+            HINT = 'Use realtime, hourly, daily, weekly, monthly or custom.';
+    END IF;
+    IF s.schedule_type IS NULL OR s.timezone IS NULL OR s.dst_gap IS NULL OR s.dst_fold IS NULL THEN
+        RETURN;  -- the table's constraints say so
+    END IF;
     IF s.cron_expression IS NULL THEN
         IF s.schedule_type <> 'realtime' THEN
             RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a custom schedule needs a cron_expression', HINT = hint;
@@ -36,6 +43,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('the schedule "%s" would never run', s.cron_expression),
             DETAIL = CASE WHEN fault IS NOT NULL THEN upper(left(fault, 1)) || substr(fault, 2) || '.'
+                          WHEN NOT isfinite(s.starts_at) THEN 'It never starts.'
                           WHEN first IS NULL THEN 'A change of the clocks skips each of its local times, and dst_gap is skip.'
                           ELSE format('It would run first at %s, after it ends.', sync._format_utc(first)) END,
             HINT = hint;
@@ -70,6 +78,13 @@ BEGIN
               WHERE x.connection_id = s.connection_id AND x.schedule_id = $1 AND x.status = 'queued' AND x.planned_at > $2 AND x.scheduled_at > $2
                 AND x.page = 1 AND x.attempts = 0 FOR UPDATE) j;
         PERFORM sync._cancel(ahead, 'its schedule was changed before it began', $2);
+        -- What a user does not want stays unwanted.
+        UPDATE sync.schedule_state x
+        SET skips = ARRAY(SELECT y FROM unnest(x.skips) y UNION
+                          SELECT f.first_planned_at FROM sync.schedule_fires f
+                          WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.first_planned_at > $2
+                            AND f.outcome = 'skipped_by_user' ORDER BY 1)
+        WHERE x.schedule_id = $1;
         DELETE FROM sync.schedule_fires f
         WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.first_planned_at > $2 AND f.outcome <> 'triggered'
           AND (f.job_id IS NULL OR f.job_id = ANY (ahead));
@@ -196,7 +211,11 @@ BEGIN
                 HINT = 'Make a new schedule for the other connection.';
         END IF;
         IF sync._replans(OLD, NEW) THEN
-            PERFORM sync._check_schedule(NEW, at);
+            -- One that has ended may still be paused.
+            IF (NEW.schedule_type, NEW.cron_expression, NEW.timezone, NEW.dst_gap, NEW.dst_fold, NEW.starts_at, NEW.ends_at)
+               IS DISTINCT FROM (OLD.schedule_type, OLD.cron_expression, OLD.timezone, OLD.dst_gap, OLD.dst_fold, OLD.starts_at, OLD.ends_at) THEN
+                PERFORM sync._check_schedule(NEW, at);
+            END IF;
             PERFORM sync._settle_schedule(NEW.id, at);
         END IF;
     ELSE
