@@ -134,6 +134,7 @@ AS $$
 DECLARE
     part record;
     rest bigint[] := ids;
+    looks int := 0;
 BEGIN
     fired := 0;
     skipped := 0;
@@ -143,6 +144,11 @@ BEGIN
         fired := fired + part.fired;
         skipped := skipped + part.skipped;
         rest := part.again;
+        looks := looks + 1;
+        IF looks >= 10 AND rest IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('no job could be queued for schedules %s', rest),
+                HINT = 'A trigger or rule of the application on sync.sync_jobs may keep it from being inserted.';
+        END IF;
     END LOOP;
 END
 $$;
@@ -162,6 +168,13 @@ BEGIN
     IF ahead IS NULL THEN
         RETURN;
     END IF;
+    UPDATE sync.schedule_state st
+    SET skips = ARRAY(SELECT x FROM unnest(st.skips) x UNION
+                      SELECT f.first_planned_at FROM sync.schedule_fires f
+                      WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id AND f.first_planned_at > $2
+                        AND f.outcome = 'skipped_by_user' ORDER BY 1)
+    FROM sync.sync_schedules s
+    WHERE st.schedule_id = ANY (ahead) AND s.id = st.schedule_id;
     DELETE FROM sync.schedule_fires f
     USING sync.sync_schedules s
     WHERE s.id = ANY (ahead) AND f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id AND f.first_planned_at > $2 AND f.outcome <> 'triggered';
