@@ -232,6 +232,13 @@ void Planner::set_next_look() {
     const TimestampUs ahead = add_seconds(*plan_.next, -look_ahead_);
     const TimestampUs look = ahead > now && !moment_.paused ? ahead : *plan_.next;
     plan_.look_at = std::min(look, add_seconds(now, kDaySeconds));
+    // What the clocks skip is told when it would have been.
+    if (policy_.dst.gap == DstGap::skip) {
+        const TimestampUs from = from_start(std::max(covered_, now));
+        if (const std::optional<CronGap> gap = cron_next_gap(cron_, zone_, from, *plan_.look_at)) {
+            plan_.look_at = gap->end;
+        }
+    }
 }
 
 FirePlan Planner::plan() {
