@@ -109,6 +109,7 @@ BEGIN
         ORDER BY p.ord;
         UPDATE ONLY sync.sync_jobs j SET rerun_priority = GREATEST(j.rerun_priority, s.priority)
         WHERE j.connection_id = s.connection_id AND j.job_type = s.job_type AND j.status IN ('queued', 'running');
+        UPDATE sync.schedule_state x SET covered_until = $2, covered_offset = NULL WHERE x.schedule_id = $1;
     END IF;
 END
 $$;
