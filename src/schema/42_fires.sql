@@ -110,10 +110,14 @@ BEGIN
         JOIN picked k ON k.id = f.schedule_id
         LEFT JOIN (SELECT x.schedule_id, max(x.id) AS id FROM added x GROUP BY 1) a ON a.schedule_id = f.schedule_id
         WHERE st.schedule_id = f.schedule_id AND f.outcome IS NULL AND f.schedule_id NOT IN (SELECT x.schedule_id FROM clash x)
+    ), resumable AS MATERIALIZED (
+        -- By the tick alone: else the row is being changed already. What somebody holds is left to the next look.
+        SELECT s.id FROM sync.sync_schedules s
+        WHERE s.id IN (SELECT k.id FROM picked k WHERE k.paused_until IS NOT NULL) AND $2 AND s.id NOT IN (SELECT x.schedule_id FROM clash x)
+        FOR NO KEY UPDATE SKIP LOCKED
     ), resumed AS (
-        -- By the tick alone: else the row is being changed already.
         UPDATE sync.sync_schedules s SET is_active = true, pause_reason = NULL, resume_at = NULL, updated_at = $3
-        FROM picked k WHERE s.id = k.id AND k.paused_until IS NOT NULL AND $2 AND s.id NOT IN (SELECT x.schedule_id FROM clash x)
+        FROM resumable r WHERE s.id = r.id
     ), counted AS (
         SELECT count(sync._metric_add('sync_scheduler_jobs_scheduled_total', g.provider_slug, g.tenant_id, g.n)) AS n
         FROM (SELECT k.provider_slug, k.tenant_id, count(*) AS n FROM ins i JOIN picked k ON k.id = i.schedule_id GROUP BY 1, 2) g

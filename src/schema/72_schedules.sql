@@ -67,7 +67,7 @@ END
 $$;
 COMMENT ON FUNCTION sync._schedule(bigint) IS 'Internal: a schedule; P0002 where there is none';
 
--- Connections are locked first, as everywhere.
+-- The schedule is locked first, then its connection: an UPDATE of an application has no other order.
 CREATE FUNCTION sync._lock_schedule(schedule_id bigint) RETURNS sync.sync_schedules
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -75,11 +75,11 @@ AS $$
 DECLARE
     found_row sync.sync_schedules := sync._schedule(schedule_id);
 BEGIN
-    PERFORM 1 FROM sync.connections c WHERE c.id = found_row.connection_id FOR NO KEY UPDATE;
     SELECT s.* INTO found_row FROM sync.sync_schedules s WHERE s.id = schedule_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('schedule %s does not exist', schedule_id);
     END IF;
+    PERFORM 1 FROM sync.connections c WHERE c.id = found_row.connection_id FOR NO KEY UPDATE;
     RETURN found_row;
 END
 $$;
