@@ -154,7 +154,8 @@ void Planner::fire(TimestampUs instant) {
     plan_.spans.push_back(
         {FireOutcome::fired, gap ? FireReason::clock_gap : FireReason::none, instant, instant, 1,
          add_seconds(instant, fire_jitter(policy_.jitter_seed, instant, policy_.jitter_seconds, distance)),
-         instant <= add_seconds(moment_.as_of, -look_ahead_)});
+         instant <= add_seconds(moment_.as_of, -look_ahead_) &&
+             (policy_.catch_up == CatchUp::all || !state_.waited)});
     covered_ = instant;
     fired_ = true;
 }
@@ -191,14 +192,14 @@ void Planner::catch_up() {
         catch_up_with_all();
         return;
     }
-    if (policy_.catch_up == CatchUp::skip) {
+    if (policy_.catch_up == CatchUp::skip && !state_.waited) {
         const TimestampUs late = add_seconds(now, -look_ahead_);
         if (late > covered_) {
             cover(FireOutcome::missed, FireReason::late, late);
         }
     }
     if (const std::optional<TimestampUs> last = last_wanted(covered_, now)) {
-        cover(FireOutcome::coalesced, FireReason::none, *last - 1);
+        cover(FireOutcome::coalesced, state_.waited ? FireReason::waited : FireReason::none, *last - 1);
         fire(*last);
     }
     // What is left is skipped by a user, if anything.

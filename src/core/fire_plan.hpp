@@ -32,6 +32,7 @@ enum class FireReason {
     too_old,     // older than the greatest age that is caught up with
     over_limit,  // more than the number that is caught up with
     clock_gap,   // fired after a change of the clocks that skipped the local time
+    waited,      // a run was under way
 };
 
 struct FirePolicy {
@@ -51,6 +52,7 @@ struct FireState {
     // The zone's offset then. Where it is another now, the zone's rules have changed since.
     std::optional<std::int32_t> covered_offset;
     std::vector<TimestampUs> skips;  // instants that a user does not want, in order
+    bool waited = false;             // what was planned next waited for a live job when it was last looked at
 };
 
 struct FireMoment {
@@ -91,8 +93,9 @@ std::int64_t fire_jitter(std::int64_t seed, TimestampUs planned, std::int32_t ji
 //   skipped_paused while paused; then, if a job is live, skipped_overlap, or left for when it has ended where
 //   overlap is buffer_one or catch_up is all; else, by catch_up:
 //     latest: the last one fires, those before are coalesced into it
-//     skip:   the same with those in (N - W, N]; older ones are missed
-//     all:    of the newest catchup_limit that are no older than catchup_max_age the first fires, the others
+//     skip:   the same with those in (N - W, N]; older ones are missed, unless they have waited for a job to
+//     end all:    of the newest catchup_limit that are no older than catchup_max_age the first fires, the
+//     others
 //             are left for when that run has ended; what is older, or too many, is missed
 // If nothing fired and no job is live, the first one in (N, N + W] fires ahead of its time.
 FirePlan plan_fires(const CronExpression& cron, const TimeZone& zone, const FirePolicy& policy,

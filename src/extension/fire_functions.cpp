@@ -34,6 +34,7 @@ enum Argument {
     kCovered,
     kCoveredOffset,
     kSkips,
+    kWaited,
     kLive,
     kPaused,
     kPausedUntil,
@@ -44,7 +45,8 @@ enum Argument {
 
 constexpr const char* kOutcomes[] = {"fired",           "coalesced", "skipped_overlap", "skipped_paused",
                                      "skipped_by_user", "missed",    "dst_gap"};
-constexpr const char* kReasons[] = {nullptr, "adopted", "late", "too_old", "over_limit", "clock_gap"};
+constexpr const char* kReasons[] = {nullptr,      "adopted",   "late",  "too_old",
+                                    "over_limit", "clock_gap", "waited"};
 
 // A plan without destructors.
 struct PlainPlan {
@@ -85,8 +87,9 @@ FirePolicy fire_policy(FunctionCallInfo fcinfo, CronPolicy dst) {
 
 // No ereport in here: a plan has a destructor.
 PlainPlan plain_plan(const CronCall& call, const FirePolicy& policy, TimestampUs covered_until,
-                     std::optional<std::int32_t> offset, const Elements& skips, const FireMoment& moment) {
-    FireState state = {covered_until, offset, {}};
+                     std::optional<std::int32_t> offset, const Elements& skips, bool waited,
+                     const FireMoment& moment) {
+    FireState state = {covered_until, offset, {}, waited};
     for (int i = 0; i < skips.count; ++i) {
         if (!skips.is_null(i)) {
             state.skips.push_back(DatumGetTimestampTz(skips.values[i]));
@@ -222,8 +225,8 @@ SYNC_ENGINE_FUNCTION(plan_fires) {
     const auto offset = PG_ARGISNULL(kCoveredOffset)
                             ? std::nullopt
                             : std::optional<std::int32_t>(PG_GETARG_INT32(kCoveredOffset));
-    const PlainPlan plan =
-        plain_plan(*call, fire_policy(fcinfo, dst), PG_GETARG_TIMESTAMPTZ(kCovered), offset, skips, moment);
+    const PlainPlan plan = plain_plan(*call, fire_policy(fcinfo, dst), PG_GETARG_TIMESTAMPTZ(kCovered),
+                                      offset, skips, PG_GETARG_BOOL(kWaited), moment);
     for (std::size_t i = 0; i < plan.count; ++i) {
         put_span(result, static_cast<int>(i) + 1, plan.spans[i]);
     }

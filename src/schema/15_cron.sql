@@ -40,7 +40,7 @@ COMMENT ON FUNCTION sync._cron_preview(text, text, timestamptz, text, text, int)
 
 CREATE FUNCTION sync._plan_fires(schedule_id bigint, expression text, timezone text, dst_gap text, dst_fold text, catch_up text,
                                  catchup_limit int, catchup_max_age double precision, overlap text, jitter_seconds int, starts_at timestamptz,
-                                 ends_at timestamptz, covered_until timestamptz, covered_offset int, skips timestamptz[], live boolean,
+                                 ends_at timestamptz, covered_until timestamptz, covered_offset int, skips timestamptz[], waited boolean, live boolean,
                                  paused boolean, paused_until timestamptz, adopted_at timestamptz, looks_ahead boolean, as_of timestamptz,
                                  OUT ord int, OUT outcome text, OUT reason text, OUT first_at timestamptz, OUT last_at timestamptz,
                                  OUT planned bigint, OUT scheduled_at timestamptz, OUT catches_up boolean, OUT now_covered_until timestamptz,
@@ -48,5 +48,5 @@ CREATE FUNCTION sync._plan_fires(schedule_id bigint, expression text, timezone t
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'sync_engine_plan_fires';
 COMMENT ON FUNCTION sync._plan_fires(bigint, text, text, text, text, text, int, double precision, text, int, timestamptz, timestamptz, timestamptz,
-                                     int, timestamptz[], boolean, boolean, timestamptz, timestamptz, boolean, timestamptz) IS
+                                     int, timestamptz[], boolean, boolean, boolean, timestamptz, timestamptz, boolean, timestamptz) IS
     'Internal: what becomes of the planned instants of a schedule that are not covered yet, a row each span; the last row, of no outcome, tells where it stands then';

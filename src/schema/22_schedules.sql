@@ -55,13 +55,15 @@ CREATE TABLE sync.schedule_state (
     look_at timestamptz,
     skips timestamptz[] NOT NULL DEFAULT '{}',
     last_fire_id bigint,
-    last_recorded_at timestamptz
+    last_recorded_at timestamptz,
+    waits boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 COMMENT ON TABLE sync.schedule_state IS 'Where each schedule stands';
 COMMENT ON COLUMN sync.schedule_state.covered_until IS 'Every planned instant up to here is in the ledger';
 COMMENT ON COLUMN sync.schedule_state.covered_offset IS 'The zone''s offset from UTC then, in seconds: where it is another now, its rules have changed';
 COMMENT ON COLUMN sync.schedule_state.look_at IS 'When the tick looks at the schedule; null where nothing is planned any more';
 COMMENT ON COLUMN sync.schedule_state.skips IS 'Planned instants that a user does not want';
+COMMENT ON COLUMN sync.schedule_state.waits IS 'Whether what is planned next waits for a job to end';
 COMMENT ON COLUMN sync.schedule_state.last_fire_id IS 'Its newest row in the ledger';
 -- The tick's only scan of schedules.
 CREATE INDEX schedule_state_look ON sync.schedule_state (look_at, schedule_id) WHERE look_at IS NOT NULL;

@@ -19,6 +19,7 @@ AS $$
                WHEN reason = 'adopted' THEN 'planned before this copy of the database was adopted'
                WHEN reason = 'late' THEN 'nothing ticked in time, and catch_up is skip'
                WHEN reason = 'too_old' THEN 'nothing ticked in time; older than catchup_max_age'
+               WHEN reason = 'waited' THEN 'a run was under way: one run for all'
                WHEN reason = 'over_limit' THEN 'nothing ticked in time; more than catchup_limit'
                WHEN outcome = 'coalesced' THEN 'nothing ticked in time: one run for all'
            END
@@ -39,7 +40,7 @@ DECLARE
     today timestamptz := date_trunc('day', as_of, 'UTC');
 BEGIN
     WITH picked AS MATERIALIZED (
-        SELECT s.*, st.covered_until, st.covered_offset, st.skips, st.last_fire_id, st.last_recorded_at, c.provider_slug,
+        SELECT s.*, st.covered_until, st.covered_offset, st.skips, st.waits, st.last_fire_id, st.last_recorded_at, c.provider_slug,
                live.id AS live_id, live.status AS live_status,
                CASE
                    WHEN NOT s.is_active AND (s.resume_at > $3) IS NOT FALSE THEN 'the schedule is paused' || COALESCE(': ' || s.pause_reason, '')
@@ -61,7 +62,7 @@ BEGIN
         FROM picked k
         CROSS JOIN LATERAL sync._plan_fires(k.id, k.cron_expression, k.timezone, k.dst_gap, k.dst_fold, k.catch_up, k.catchup_limit,
             date_part('epoch', k.catchup_max_age), k.overlap, k.jitter_seconds, k.starts_at, k.ends_at, k.covered_until, k.covered_offset, k.skips,
-            k.live_id IS NOT NULL, k.pause IS NOT NULL, k.paused_until, adopted, $2, $3) f
+            k.waits, k.live_id IS NOT NULL, k.pause IS NOT NULL, k.paused_until, adopted, $2, $3) f
     ), ins AS (
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, input, run_id, created_at,
             schedule_id, planned_at, trigger_type)
@@ -104,6 +105,7 @@ BEGIN
         UPDATE sync.schedule_state st
         SET covered_until = f.now_covered_until, covered_offset = f.now_covered_offset, next_planned_at = f.next_planned_at,
             look_at = LEAST(f.look_at, CASE WHEN k.pause IS NOT NULL AND NOT k.is_active THEN k.resume_at END),
+            waits = f.waits,
             skips = CASE WHEN st.skips = '{}' THEN st.skips ELSE ARRAY(SELECT x FROM unnest(st.skips) x WHERE x > f.now_covered_until ORDER BY x) END,
             last_fire_id = COALESCE(a.id, st.last_fire_id), last_recorded_at = CASE WHEN a.id IS NULL THEN st.last_recorded_at ELSE $3 END
         FROM plan f

@@ -104,12 +104,12 @@ BEGIN
                format('one more run follows job %s: the schedule was changed while it waited for that', j.id), $2
         FROM ONLY sync.sync_jobs j
         CROSS JOIN LATERAL sync._plan_fires($1, s.cron_expression, s.timezone, s.dst_gap, s.dst_fold, 'latest', 1, 1, 'skip', 0, s.starts_at,
-            s.ends_at, st.covered_until, st.covered_offset, st.skips, true, false, NULL, NULL, false, $2) p
+            s.ends_at, st.covered_until, st.covered_offset, st.skips, true, true, false, NULL, NULL, false, $2) p
         WHERE j.connection_id = s.connection_id AND j.job_type = s.job_type AND j.status IN ('queued', 'running') AND p.outcome IS NOT NULL
         ORDER BY p.ord;
         UPDATE ONLY sync.sync_jobs j SET rerun_priority = GREATEST(j.rerun_priority, s.priority)
         WHERE j.connection_id = s.connection_id AND j.job_type = s.job_type AND j.status IN ('queued', 'running');
-        UPDATE sync.schedule_state x SET covered_until = $2, covered_offset = NULL WHERE x.schedule_id = $1;
+        UPDATE sync.schedule_state x SET covered_until = $2, covered_offset = NULL, waits = false WHERE x.schedule_id = $1;
     END IF;
 END
 $$;
@@ -128,10 +128,10 @@ BEGIN
     SELECT s.id, s.connection_id, covered_until, p.next_planned_at, LEAST(p.look_at, CASE WHEN NOT s.is_active THEN s.resume_at END)
     FROM (SELECT 1) one
     LEFT JOIN LATERAL sync._plan_fires(s.id, s.cron_expression, s.timezone, s.dst_gap, s.dst_fold, s.catch_up, s.catchup_limit, 1, s.overlap, 0,
-        s.starts_at, s.ends_at, covered_until, NULL, NULL, true, NOT s.is_active, NULL, NULL, false, covered_until) p
+        s.starts_at, s.ends_at, covered_until, NULL, NULL, false, true, NOT s.is_active, NULL, NULL, false, covered_until) p
         ON p.outcome IS NULL AND s.cron_expression IS NOT NULL
     ON CONFLICT (schedule_id) DO UPDATE
-    SET connection_id = EXCLUDED.connection_id, covered_until = EXCLUDED.covered_until, covered_offset = NULL,
+    SET connection_id = EXCLUDED.connection_id, covered_until = EXCLUDED.covered_until, covered_offset = NULL, waits = false,
         next_planned_at = EXCLUDED.next_planned_at, look_at = EXCLUDED.look_at,
         skips = ARRAY(SELECT x FROM unnest(st.skips) x WHERE x > as_of ORDER BY x)
     RETURNING st.look_at INTO looks_at;

@@ -1,6 +1,6 @@
 -- What becomes of planned instants: each outcome, the ledger that holds each instant once, and the words it is explained in.
 \ir include/setup.psql
-SELECT plan(132);
+SELECT plan(136);
 SELECT fix_jitter();
 
 -- Claims remember when the next job is due: time only goes forward. Each part has a day of its own.
@@ -101,7 +101,8 @@ DELETE FROM sync.connections;
 
 -- Overlap
 SELECT day('2026-03-02');
-SELECT schedule('skips'), schedule('buffers', overrides => '{"overlap": "buffer_one"}');
+SELECT schedule('skips'), schedule('buffers', overrides => '{"overlap": "buffer_one"}'),
+       schedule('buffers on', overrides => '{"overlap": "buffer_one", "catch_up": "skip"}');
 SELECT sync.tick(at('10:00'));
 SET LOCAL sync_engine.lease_seconds = 86400;
 SET LOCAL sync_engine.max_run_seconds = 86400;
@@ -111,11 +112,14 @@ SELECT is(told(made('skips')), 'fired 10:00, skipped_overlap 11:00-12:00 x2', 's
 SELECT is((newest(made('skips'))).job_id, (running('skips')).id, 'with the job');
 SELECT is((newest(made('skips'))).reason, format('job %s was running', (running('skips')).id), 'and the reason');
 SELECT is(told(made('buffers')), 'fired 10:00', 'buffer_one: it waits');
-SELECT complete('skips', at('12:10')), complete('buffers', at('12:10'));
+SELECT complete('skips', at('12:10')), complete('buffers', at('12:10')), complete('buffers on', at('12:10'));
 SELECT sync.tick(at('12:11'));
 SELECT is(live('skips'), 0::bigint, 'skip: nothing is made up for');
 SELECT is(told(made('buffers')), 'fired 10:00, coalesced 11:00, fired 12:00', 'buffer_one: one run for what came meanwhile');
 SELECT is(live('buffers'), 1::bigint, 'that is queued');
+SELECT is((job_of('buffers')).trigger_type, 'scheduled', 'and is no catching up');
+SELECT is((SELECT reason FROM sync.schedule_fires WHERE schedule_id = made('buffers') AND outcome = 'coalesced'), 'a run was under way: one run for all', 'told why');
+SELECT is(told(made('buffers on')), 'fired 10:00, coalesced 11:00, fired 12:00', 'buffer_one without catching up: what waits for a run is not late');
 SELECT is(faults(s.id), '', 'overlap, each once: ' || c.external_id) FROM sync.sync_schedules s JOIN sync.connections c ON c.id = s.connection_id;
 DELETE FROM sync.connections;
 

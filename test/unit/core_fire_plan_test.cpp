@@ -22,7 +22,7 @@ const char* name_of(FireOutcome outcome) {
 }
 
 const char* name_of(FireReason reason) {
-    const char* names[] = {"", " adopted", " late", " too_old", " over_limit", " clock_gap"};
+    const char* names[] = {"", " adopted", " late", " too_old", " over_limit", " clock_gap", " waited"};
     return names[static_cast<int>(reason)];
 }
 
@@ -44,7 +44,7 @@ std::string told(const FirePlan& plan) {
 }
 
 FireState covered(std::string_view until, std::vector<TimestampUs> skips = {}) {
-    return {utc(until), std::nullopt, std::move(skips)};
+    return {utc(until), std::nullopt, std::move(skips), false};
 }
 
 FireMoment at(std::string_view as_of) {
@@ -171,7 +171,16 @@ TEST(FirePlan, OverlapsAreSkippedOrBuffered) {
     ASSERT_TRUE(waits.look_at);
     EXPECT_GT(*waits.look_at, utc("2026-03-01T12:20:00Z"));
     EXPECT_LE(*waits.look_at, utc("2026-03-01T12:21:00Z"));
-    // One run for all that came meanwhile.
+    // One run for all that came meanwhile, which is no outage: whatever is caught up with.
+    FireState waited = state;
+    waited.waited = true;
+    for (const CatchUp catch_up : {CatchUp::latest, CatchUp::skip}) {
+        const FirePlan ended =
+            plan("0 * * * *", policy_of(catch_up, Overlap::buffer_one), waited, at("2026-03-01T12:25:00Z"));
+        EXPECT_EQ(told(ended),
+                  "coalesced waited 2026-03-01T10:00..2026-03-01T11:00 x2; fired 2026-03-01T12:00");
+        EXPECT_FALSE(ended.spans[1].catch_up);
+    }
     EXPECT_EQ(told(plan("0 * * * *", buffer, state, at("2026-03-01T12:25:00Z"))),
               "coalesced 2026-03-01T10:00..2026-03-01T11:00 x2; fired 2026-03-01T12:00");
 }
@@ -365,7 +374,8 @@ struct Model {
                 give(t, FireOutcome::skipped_paused);
             } else if (moment.live && policy.overlap == Overlap::skip && policy.catch_up != CatchUp::all) {
                 give(t, FireOutcome::skipped_overlap);
-            } else if (!moment.live && policy.catch_up == CatchUp::skip && t <= now - ahead) {
+            } else if (!moment.live && policy.catch_up == CatchUp::skip && !state.waited &&
+                       t <= now - ahead) {
                 give(t, FireOutcome::missed);
             } else if (!moment.live && policy.catch_up == CatchUp::all &&
                        t < now - policy.catchup_max_age_seconds * kMicrosPerSecond) {
@@ -526,7 +536,8 @@ TEST_F(FirePlanModel, HoldsWhateverHappens) {
         const char* text = kExpressions[pick(0, 7)];
         const CronExpression expression = cron(text);
         const FirePolicy policy = random_fire_policy();
-        FireState state = {start_ * kMicrosPerSecond + pick(0, 1) * pick(0, 999'999), std::nullopt, {}};
+        FireState state = {
+            start_ * kMicrosPerSecond + pick(0, 1) * pick(0, 999'999), std::nullopt, {}, false};
         TimestampUs now = state.covered_until;
         for (int n = 0; n < 25; ++n) {
             // Ticks as they come, after an outage, and by a clock that goes back a little.
@@ -558,6 +569,7 @@ TEST_F(FirePlanModel, HoldsWhateverHappens) {
             }
             state.covered_until = plan.covered_until;
             state.covered_offset = plan.covered_offset;
+            state.waited = plan.waits;
             std::erase_if(state.skips, [&plan](TimestampUs t) { return t <= plan.covered_until; });
         }
     }
@@ -593,7 +605,7 @@ TEST_F(FirePlanModel, TheSplitIntoTicksDoesNotMatter) {
         FirePolicy policy = random_fire_policy();
         const TimestampUs begin = start_ * kMicrosPerSecond;
         const TimestampUs end = begin + 10 * 24 * kHour;
-        FireState state = {begin, std::nullopt, {}};
+        FireState state = {begin, std::nullopt, {}, false};
         for (int n = 0; n < 3; ++n) {
             if (const auto skip = cron_next(expression, zone, begin + n * 30 * kHour, policy.dst)) {
                 state.skips.push_back(*skip);
@@ -632,7 +644,7 @@ TEST_F(FirePlanModel, TicksThatAreNotLateRunEachInstant) {
             ticks.push_back(now);
         }
         std::set<TimestampUs> fired;
-        for (const auto& [t, outcome] : played(expression, zone, policy, {begin, std::nullopt, {}},
+        for (const auto& [t, outcome] : played(expression, zone, policy, {begin, std::nullopt, {}, false},
                                                {0, 60, true, false, false, {}, {}}, ticks)) {
             ASSERT_TRUE(outcome == FireOutcome::fired || outcome == FireOutcome::dst_gap) << i;
             if (outcome == FireOutcome::fired) {
