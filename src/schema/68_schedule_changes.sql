@@ -71,6 +71,13 @@ BEGIN
     IF NOT FOUND OR s.cron_expression IS NULL THEN
         RETURN;
     END IF;
+    BEGIN
+        PERFORM sync.cron_next(s.cron_expression, s.timezone, $2, s.dst_gap, s.dst_fold);
+    EXCEPTION WHEN invalid_parameter_value THEN
+        -- A zone that the server knows no more: nobody can tell what was planned, but it can be mended.
+        UPDATE sync.schedule_state x SET covered_until = GREATEST(x.covered_until, $2), covered_offset = NULL WHERE x.schedule_id = $1;
+        RETURN;
+    END;
     PERFORM sync._ensure_fires($2, true);
     IF st.covered_until > $2 THEN
         SELECT array_agg(j.id) INTO ahead

@@ -400,11 +400,23 @@ $$;
 COMMENT ON FUNCTION sync.schedule_history(bigint, bigint, int) IS
     'What became of the instants that a schedule planned, newest first, with the run where there was one; `before` is the last fire_id of the page before';
 
+CREATE FUNCTION sync._local_time(instant timestamptz, timezone text) RETURNS timestamp
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN instant AT TIME ZONE timezone;
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._local_time(timestamptz, text) IS 'Internal: by the wall clock of a zone; null where the server does not know it';
+
 CREATE VIEW sync.schedule_status WITH (security_barrier) AS
 SELECT s.id AS schedule_id, s.tenant_id, s.connection_id, s.name, s.schedule_type, s.cron_expression, s.timezone,
        CASE WHEN s.cron_expression IS NULL THEN 'when it is triggered' ELSE sync.cron_describe(s.cron_expression) END AS runs,
        s.is_active, s.pause_reason, s.resume_at, c.status AS connection_status, p.status AS provider_status,
-       st.next_planned_at AS next_run_at, st.next_planned_at AT TIME ZONE s.timezone AS next_run_local,
+       st.next_planned_at AS next_run_at, sync._local_time(st.next_planned_at, s.timezone) AS next_run_local,
        j.id AS job_id, j.status AS job_status, j.scheduled_at AS job_scheduled_at,
        CASE WHEN s.is_active AND c.status = 'active' AND p.status = 'active'
             THEN GREATEST(now() - st.next_planned_at, interval '0') END AS late_by

@@ -21,7 +21,7 @@ DECLARE
 BEGIN
     FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
              WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND (p.proname LIKE '\_%' OR p.proname = 'forget_tenant')
-               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant}')
+               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time}')
                AND pg_catalog.has_function_privilege('sync_admin', p.oid, 'EXECUTE') LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM sync_admin', f);
     END LOOP;
@@ -59,7 +59,8 @@ GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.health(timesta
     sync.preview_schedule(text, text, int, timestamptz, text, text), sync.cron_describe(text) TO sync_viewer;
 -- Functions inside a view are called with the reader's rights.
 GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb), sync._table_metrics(), sync._metrics_catalog(),
-    sync._metrics_snapshot(), sync._metrics_available(), sync._count_in(jsonb, text), sync._sees_tenant(text) TO sync_viewer;
+    sync._metrics_snapshot(), sync._metrics_available(), sync._count_in(jsonb, text), sync._sees_tenant(text),
+    sync._local_time(timestamptz, text) TO sync_viewer;
 
 -- What tenants call keeps to their own rows: sync._sees_tenant.
 GRANT EXECUTE ON FUNCTION
@@ -76,7 +77,8 @@ GRANT EXECUTE ON FUNCTION
     sync.preview_schedule(bigint, int, timestamptz), sync.preview_schedule(text, text, int, timestamptz, text, text),
     sync.cron_next(text, text, timestamptz, text, text), sync.cron_previous(text, text, timestamptz, text, text),
     sync.cron_matches(text, text, timestamptz), sync.cron_describe(text), sync.read_signals(text, int, text, bigint),
-    sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text)
+    sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
+    sync._local_time(timestamptz, text)
 TO sync_tenant;
 
 -- What a dump must hold: all that is not derived. The dated tables are ordinary tables and are dumped anyway;

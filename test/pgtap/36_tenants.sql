@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(113);
+SELECT plan(114);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -85,7 +85,7 @@ FROM unnest(ARRAY['trigger(b.connection)', 'cancel_job(b.queued)', 'retry_job(b.
     'pause_schedule(b.schedule)', 'resume_schedule(b.schedule)', 'delete_schedule(b.schedule)', 'trigger_schedule(b.schedule)', 'skip_next(b.schedule)', 'schedule_history(b.schedule)',
     'explain_schedule(b.schedule)', 'explain(b.connection)', 'preview_schedule(b.schedule)', $$cron_next('* * * * *', 'UTC')$$, $$cron_previous('* * * * *', 'UTC')$$,
     $$cron_matches('* * * * *', 'UTC', now())$$, $$cron_describe('* * * * *')$$, 'read_signals()', $$read_signals(tenant_id => 'B')$$, 'read_signals(connection_id => b.connection)',
-    $$parse_utc('2026-01-01')$$, $$_effective_interval('60')$$, $$_count_in('{}', 'x')$$, $$_sees_tenant('B')$$]) s;
+    $$parse_utc('2026-01-01')$$, $$_effective_interval('60')$$, $$_count_in('{}', 'x')$$, $$_sees_tenant('B')$$, $$_local_time(now(), 'UTC')$$]) s;
 SELECT bag_eq('SELECT DISTINCT name FROM calls', $$SELECT DISTINCT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$,
     'every function that a tenant may call is called below');
 CREATE FUNCTION everything() RETURNS text LANGUAGE plpgsql AS $$

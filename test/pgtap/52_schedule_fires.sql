@@ -1,6 +1,6 @@
 -- What becomes of planned instants: each outcome, the ledger that holds each instant once, and the words it is explained in.
 \ir include/setup.psql
-SELECT plan(136);
+SELECT plan(142);
 SELECT fix_jitter();
 
 -- Claims remember when the next job is due: time only goes forward. Each part has a day of its own.
@@ -360,6 +360,25 @@ CREATE TEMP TABLE took AS SELECT clock_timestamp() AS began;
 SELECT is((SELECT enqueued FROM sync.tick(at('09:00'))), 1, 'a year of seconds: one run');
 SELECT cmp_ok(clock_timestamp() - (SELECT began FROM took), '<', interval '3 seconds', 'quickly');
 SELECT is((SELECT string_agg(outcome || ' ' || planned_count, ', ' ORDER BY id) FROM sync.schedule_fires), 'coalesced 31535999, fired 1', 'exactly');
+DELETE FROM sync.connections;
+
+-- One that cannot be planned, or whose job is kept from being queued: it is set back, its neighbours run.
+SELECT day('2027-11-15');
+SELECT schedule('good'), schedule('gone'), schedule('kept');
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT
+AS $$ BEGIN RETURN CASE WHEN NEW.connection_id = conn('kept') THEN NULL ELSE NEW END; END $$;
+CREATE TRIGGER keep BEFORE INSERT ON sync.sync_jobs FOR EACH ROW EXECUTE FUNCTION keep();
+SET LOCAL sync_engine.internal = on;
+UPDATE sync.sync_schedules SET timezone = 'Mars/Gone' WHERE id = made('gone');
+SET LOCAL sync_engine.internal = off;
+SELECT is((SELECT enqueued FROM sync.tick(at('10:00'))), 1, 'a bad schedule is no matter to others');
+SELECT is(live('good'), 1::bigint, 'which run');
+SELECT is((SELECT count(*) FROM sync.schedule_state WHERE schedule_id <> made('good') AND look_at > at('10:05')), 2::bigint, 'it is set back');
+SELECT is((SELECT count(*) FROM sync.schedule_status), 3::bigint, 'all are seen');
+DROP TRIGGER keep ON sync.sync_jobs;
+SELECT lives_ok($$SELECT sync.update_schedule(made('gone'), timezone => 'UTC', as_of => at('10:10'))$$, 'its zone can be mended');
+SELECT sync.tick(at('11:00'));
+SELECT is(live('gone') + live('kept'), 2::bigint, 'then it runs');
 DELETE FROM sync.connections;
 
 -- History, page by page

@@ -1,7 +1,7 @@
 -- The story of sync scheduling (1.4), its acceptance criteria 1, 2, 3 and 5 and what it asks of security and performance, as far as
 -- the database sees to it; and what is promised of schedules beyond it. Tests carry the criteria's words.
 \ir include/setup.psql
-SELECT plan(62);
+SELECT plan(67);
 SELECT fix_jitter();
 SET LOCAL sync_engine.lease_seconds = 86400;
 SET LOCAL sync_engine.max_run_seconds = 86400;
@@ -150,6 +150,19 @@ SELECT is(has_table_privilege('sync_viewer', 'sync.sync_schedules', 'SELECT'), f
 SELECT is(has_table_privilege('sync_executor', 'sync.sync_schedules', 'SELECT, INSERT, UPDATE, DELETE'), false, 'security: executors have nothing to do with schedules');
 SELECT is(has_table_privilege('sync_admin', 'sync.schedule_fires', 'INSERT, UPDATE, DELETE'), false, 'security: nobody rewrites the ledger');
 SELECT is(has_function_privilege('sync_viewer', 'sync.trigger_schedule(bigint, timestamptz)', 'EXECUTE'), false, 'security: nor triggers');
+GRANT USAGE ON SCHEMA tap TO sync_viewer, sync_admin;
+SET LOCAL ROLE sync_viewer;
+SELECT cmp_ok((SELECT count(next_run_local) FROM sync.schedule_status), '>', 0::bigint, 'security: viewers see the dashboard');
+SELECT cmp_ok((SELECT count(*) FROM sync.schedule_status st, sync.schedule_history(st.schedule_id)), '>', 0::bigint, 'security: and the history');
+SELECT cmp_ok((SELECT count(*) FROM sync.schedule_status st, sync.explain_schedule(st.schedule_id)), '>', 0::bigint, 'security: and why');
+SET LOCAL ROLE sync_admin;
+SELECT cmp_ok((SELECT count(next_run_local) FROM sync.schedule_status), '>', 0::bigint, 'security: so do administrators');
+INSERT INTO sync.sync_schedules (connection_id, name, schedule_type) SELECT st.connection_id, 'by admin', 'daily' FROM sync.schedule_status st LIMIT 1;
+UPDATE sync.sync_schedules SET timezone = 'Europe/Berlin' WHERE name = 'by admin';
+SELECT sync.pause_schedule(s.id), sync.resume_schedule(s.id), sync.skip_next(s.id) FROM sync.sync_schedules s WHERE s.name = 'by admin';
+DELETE FROM sync.sync_schedules WHERE name = 'by admin';
+SELECT is((SELECT count(*) FROM sync.sync_schedules WHERE name = 'by admin'), 0::bigint, 'security: who make, change and delete schedules');
+RESET ROLE;
 SELECT is((SELECT count(*) FROM pg_attribute WHERE attrelid = 'sync.schedule_status'::regclass AND attname IN ('config', 'notification_settings') AND attnum > 0), 0::bigint,
     'security: the view shows no configuration');
 SELECT sync.trigger_schedule(made('y'), day(12, '05:00')) FROM generate_series(1, 100);
