@@ -228,10 +228,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'unique_violation', MESSAGE = format('job %s exists already and has ended', NEW.id),
             HINT = format('To run it again: SELECT sync.retry_job(%s)', NEW.id);
     END IF;
-    NEW.run_id := COALESCE(NEW.run_id, NEW.id);
-    IF TG_OP = 'INSERT' AND NEW.trigger_type = 'scheduled' AND NEW.schedule_id IS NULL THEN
+    -- What a restore brings has its run already.
+    IF TG_OP = 'INSERT' AND NEW.run_id IS NULL AND NEW.trigger_type = 'scheduled' AND NEW.schedule_id IS NULL THEN
         NEW.trigger_type := 'manual';
     END IF;
+    NEW.run_id := COALESCE(NEW.run_id, NEW.id);
     IF NEW.status = 'running' THEN
         NEW.claim_token := COALESCE(NEW.claim_token, gen_random_uuid());
         NEW.claimed_at := COALESCE(NEW.claimed_at, now());
