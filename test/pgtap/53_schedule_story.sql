@@ -178,7 +178,7 @@ CREATE TEMP TABLE due AS SELECT count(*) AS n, clock_timestamp() AS began FROM s
 UPDATE sync.schedule_state SET covered_until = day(12, '05:00'), look_at = day(12, '05:59')
 WHERE schedule_id IN (SELECT id FROM sync.sync_schedules WHERE cron_expression = '0 * * * *');
 SELECT is((SELECT enqueued FROM sync.tick(day(12, '06:00'))), (SELECT n::int FROM due), 'performance: two thousand are fired by one tick');
-SELECT cmp_ok(clock_timestamp() - began, '<', interval '20 seconds', 'performance: in seconds') FROM due;
+SELECT cmp_ok(clock_timestamp() - began, '<', interval '1 minute', 'performance: in seconds') FROM due;
 SELECT is((SELECT count(*) FROM sync.schedule_fires WHERE outcome = 'fired' AND first_planned_at = day(12, '06:00')), (SELECT n FROM due), 'performance: each in the ledger');
 SELECT is((SELECT enqueued FROM sync.tick_batch(10, day(12, '06:30'))), 0, 'performance: and no more');
 
