@@ -189,9 +189,25 @@ void put_gap(const ResultSet& result, const TimeZone& zone, const CronGap& gap, 
     row.store(result);
 }
 
+// Not STRICT: many arguments may be null. Of the others one that is plans nothing.
+bool plans_nothing(FunctionCallInfo fcinfo) {
+    for (int at = 0; at < PG_NARGS(); ++at) {
+        const bool optional = at == kStarts || at == kEnds || at == kCoveredOffset || at == kSkips ||
+                              at == kPausedUntil || at == kAdopted;
+        if (PG_ARGISNULL(at) && !optional) {
+            return true;
+        }
+    }
+    return false;
+}
+
 }  // namespace
 
 SYNC_ENGINE_FUNCTION(plan_fires) {
+    if (plans_nothing(fcinfo)) {
+        begin_result_set(fcinfo);
+        return 0;
+    }
     const CronPolicy dst = cron_policy(PG_GETARG_TEXT_PP(kGap), PG_GETARG_TEXT_PP(kFold));
     const CronCall* call = cron_call(fcinfo, kExpression, kZone);
     const Elements skips = elements_of(fcinfo, kSkips);
