@@ -103,7 +103,7 @@ BEGIN
     ), stated AS (
         UPDATE sync.schedule_state st
         SET covered_until = f.now_covered_until, covered_offset = f.now_covered_offset, next_planned_at = f.next_planned_at,
-            look_at = LEAST(f.look_at, CASE WHEN k.pause IS NOT NULL AND NOT k.is_active THEN k.resume_at END),
+            look_at = LEAST(f.look_at, CASE WHEN NOT k.is_active AND (k.pause IS NOT NULL OR NOT $2) THEN k.resume_at END),
             skips = CASE WHEN st.skips = '{}' THEN st.skips ELSE ARRAY(SELECT x FROM unnest(st.skips) x WHERE x > f.now_covered_until ORDER BY x) END,
             last_fire_id = COALESCE(a.id, st.last_fire_id), last_recorded_at = CASE WHEN a.id IS NULL THEN st.last_recorded_at ELSE $3 END
         FROM plan f
@@ -111,8 +111,9 @@ BEGIN
         LEFT JOIN (SELECT x.schedule_id, max(x.id) AS id FROM added x GROUP BY 1) a ON a.schedule_id = f.schedule_id
         WHERE st.schedule_id = f.schedule_id AND f.outcome IS NULL AND f.schedule_id NOT IN (SELECT x.schedule_id FROM clash x)
     ), resumed AS (
+        -- By ticks alone: while a schedule is being changed its row must not be written by anybody else.
         UPDATE sync.sync_schedules s SET is_active = true, pause_reason = NULL, resume_at = NULL, updated_at = $3
-        FROM picked k WHERE s.id = k.id AND k.paused_until IS NOT NULL AND s.id NOT IN (SELECT x.schedule_id FROM clash x)
+        FROM picked k WHERE $2 AND s.id = k.id AND k.paused_until IS NOT NULL AND s.id NOT IN (SELECT x.schedule_id FROM clash x)
     ), counted AS (
         SELECT count(sync._metric_add('sync_scheduler_jobs_scheduled_total', g.provider_slug, g.tenant_id, g.n)) AS n
         FROM (SELECT k.provider_slug, k.tenant_id, count(*) AS n FROM ins i JOIN picked k ON k.id = i.schedule_id GROUP BY 1, 2) g
@@ -156,15 +157,32 @@ AS $$
 #variable_conflict use_column
 DECLARE
     ahead bigint[];
+    waiting bigint[];
 BEGIN
     SELECT array_agg(st.schedule_id) INTO ahead
     FROM sync.schedule_state st WHERE st.schedule_id = ANY ($1) AND st.covered_until > $2 + interval '3 hours';
     IF ahead IS NULL THEN
         RETURN;
     END IF;
-    DELETE FROM sync.schedule_fires f
-    USING sync.sync_schedules s
-    WHERE s.id = ANY (ahead) AND f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id AND f.first_planned_at > $2 AND f.outcome <> 'triggered';
+    -- What it had enqueued for then would stand in the way until then.
+    SELECT array_agg(j.id) INTO waiting
+    FROM (SELECT x.id FROM ONLY sync.sync_jobs x JOIN sync.sync_schedules s ON s.connection_id = x.connection_id
+          WHERE s.id = ANY (ahead) AND x.schedule_id = s.id AND x.status = 'queued' AND x.planned_at > $2 AND x.scheduled_at > $2
+            AND x.page = 1 AND x.attempts = 0 FOR UPDATE OF x SKIP LOCKED) j;
+    IF waiting IS NOT NULL THEN
+        PERFORM sync._cancel(waiting, 'the clock went back before it began', $2);
+    END IF;
+    WITH gone AS (
+        DELETE FROM sync.schedule_fires f
+        USING sync.sync_schedules s
+        WHERE s.id = ANY (ahead) AND f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id
+          AND f.first_planned_at > $2 AND f.outcome <> 'triggered'
+        RETURNING f.schedule_id, f.outcome, f.first_planned_at
+    )
+    UPDATE sync.schedule_state st
+    SET skips = ARRAY(SELECT x FROM unnest(st.skips) x
+                      UNION SELECT g.first_planned_at FROM gone g WHERE g.schedule_id = st.schedule_id AND g.outcome = 'skipped_by_user' ORDER BY 1)
+    WHERE st.schedule_id IN (SELECT g.schedule_id FROM gone g WHERE g.outcome = 'skipped_by_user');
     UPDATE sync.schedule_fires f
     SET last_planned_at = sync.cron_previous(s.cron_expression, s.timezone, $2 + interval '1 microsecond', s.dst_gap, s.dst_fold),
         planned_count = sync._cron_count(s.cron_expression, s.timezone, f.first_planned_at - interval '1 microsecond', $2, s.dst_gap, s.dst_fold)

@@ -69,13 +69,23 @@ BEGIN
         FROM (SELECT x.id FROM ONLY sync.sync_jobs x
               WHERE x.connection_id = s.connection_id AND x.schedule_id = $1 AND x.status = 'queued' AND x.planned_at > $2 AND x.scheduled_at > $2
                 AND x.page = 1 AND x.attempts = 0 FOR UPDATE) j;
-        PERFORM sync._cancel(ahead, 'its schedule was changed before it began', $2);
-        DELETE FROM sync.schedule_fires f
-        WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.first_planned_at > $2 AND f.outcome <> 'triggered'
-          AND (f.job_id IS NULL OR f.job_id = ANY (ahead));
+        -- After the clock went back a run may have begun that lies ahead: all up to it stays covered.
         SELECT max(f.last_planned_at) INTO kept
-        FROM sync.schedule_fires f WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.last_planned_at > $2 AND f.outcome <> 'triggered';
-        UPDATE sync.schedule_state x SET covered_until = GREATEST($2, kept), covered_offset = NULL, last_fire_id = NULL, last_recorded_at = NULL
+        FROM sync.schedule_fires f
+        WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.last_planned_at > $2
+          AND f.outcome <> 'triggered' AND (f.first_planned_at <= $2 OR f.job_id IS NOT NULL AND f.job_id <> ALL (COALESCE(ahead, '{}')));
+        SELECT array_agg(j.id) INTO ahead
+        FROM ONLY sync.sync_jobs j WHERE j.id = ANY (ahead) AND (j.planned_at <= kept) IS NOT TRUE;
+        PERFORM sync._cancel(ahead, 'its schedule was changed before it began', $2);
+        WITH gone AS (
+            DELETE FROM sync.schedule_fires f
+            WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.outcome <> 'triggered'
+              AND f.first_planned_at > GREATEST($2, kept)
+            RETURNING f.outcome, f.first_planned_at
+        )
+        UPDATE sync.schedule_state x
+        SET covered_until = GREATEST($2, kept), covered_offset = NULL, last_fire_id = NULL, last_recorded_at = NULL,
+            skips = ARRAY(SELECT y FROM unnest(x.skips) y UNION SELECT g.first_planned_at FROM gone g WHERE g.outcome = 'skipped_by_user' ORDER BY 1)
         WHERE x.schedule_id = $1;
     END IF;
     PERFORM sync._fire(ARRAY[$1], false, $2);
@@ -94,6 +104,8 @@ BEGIN
         ORDER BY p.ord;
         UPDATE ONLY sync.sync_jobs j SET rerun_priority = GREATEST(j.rerun_priority, s.priority)
         WHERE j.connection_id = s.connection_id AND j.job_type = s.job_type AND j.status IN ('queued', 'running');
+        UPDATE sync.schedule_state x SET covered_until = $2, covered_offset = NULL, last_fire_id = NULL, last_recorded_at = NULL
+        WHERE x.schedule_id = $1;
     END IF;
 END
 $$;
@@ -195,8 +207,12 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'a schedule stays with its connection',
                 HINT = 'Make a new schedule for the other connection.';
         END IF;
-        IF sync._replans(OLD, NEW) THEN
+        -- One that has ended may be paused, for instance.
+        IF (OLD.schedule_type, OLD.cron_expression, OLD.timezone, OLD.starts_at, OLD.ends_at, OLD.dst_gap, OLD.dst_fold)
+           IS DISTINCT FROM (NEW.schedule_type, NEW.cron_expression, NEW.timezone, NEW.starts_at, NEW.ends_at, NEW.dst_gap, NEW.dst_fold) THEN
             PERFORM sync._check_schedule(NEW, at);
+        END IF;
+        IF sync._replans(OLD, NEW) THEN
             PERFORM sync._settle_schedule(NEW.id, at);
         END IF;
     ELSE
