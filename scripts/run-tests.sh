@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-all_suites="tap executor executor-sanitized regress isolation pgtap cron-parser"
+all_suites="tap executor executor-sanitized regress isolation pgtap replay cron-parser"
 all_suites+=" unit unit-sanitized demo-api rules symbols"
 suites=${SUITES:-$all_suites}
 jobs=${JOBS:-$(nproc)}
@@ -102,7 +102,7 @@ build_all() {
     if needs cron-parser; then
         step npm-packages install_packages
     fi
-    if needs regress isolation pgtap tap executor executor-sanitized cron-parser; then
+    if needs regress isolation pgtap replay tap executor executor-sanitized cron-parser; then
         step install as_root make -C "$root" --no-print-directory PG_CONFIG="$pg_config" \
             EXTENSION_ONLY=1 install
     fi
@@ -204,6 +204,19 @@ suite_pgtap() {
         unprivileged "$bindir/createdb" -h "$at" -U postgres "$name"
         limited pg_prove -v -h "$at" -U postgres -d "$name" "test/pgtap/$name.sql" || status=$?
     done
+    stop_servers "$at"
+    return "$status"
+}
+
+# A year of schedules; what it went through stays in build/replay.log, with the SEED that repeats it.
+suite_replay() {
+    local at="$work/replay" status=0
+    unprivileged mkdir -p "$at"
+    # No worker: its housekeeping, by the real clock, would drop the tables of the simulated one.
+    printf '%s\n' 'sync_engine.background_ticks = off' 'autovacuum = off' 'max_worker_processes = 2' \
+        | unprivileged tee "$at/extra.conf" >/dev/null
+    start_server "$at"
+    limited env PG_CONFIG="$pg_config" test/replay/replay.py "$at" | tee "$root/build/replay.log" || status=$?
     stop_servers "$at"
     return "$status"
 }

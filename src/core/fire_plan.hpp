@@ -93,9 +93,8 @@ std::int64_t fire_jitter(std::int64_t seed, TimestampUs planned, std::int32_t ji
 //   skipped_paused while paused; then, if a job is live, skipped_overlap, or left for when it has ended where
 //   overlap is buffer_one or catch_up is all; else, by catch_up:
 //     latest: the last one fires, those before are coalesced into it
-//     skip:   the same with those in (N - W, N]; older ones are missed, unless they have waited for a job to
-//     end all:    of the newest catchup_limit that are no older than catchup_max_age the first fires, the
-//     others
+//     skip:   the same with those in (N - W, N]; older ones are missed, but for what waited for a job to end
+//     all:    of the newest catchup_limit that are no older than catchup_max_age the first fires, the others
 //             are left for when that run has ended; what is older, or too many, is missed
 // If nothing fired and no job is live, the first one in (N, N + W] fires ahead of its time.
 FirePlan plan_fires(const CronExpression& cron, const TimeZone& zone, const FirePolicy& policy,

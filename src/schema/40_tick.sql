@@ -183,7 +183,9 @@ BEGIN
     END IF;
     IF as_of < clock.last_tick_at - ahead THEN
         clock.sweep_after := NULL;
-        UPDATE sync.schedule_state st SET look_at = as_of WHERE st.covered_until > as_of + interval '3 hours';
+        UPDATE sync.schedule_state st SET look_at = as_of
+        FROM sync.sync_schedules s
+        WHERE s.id = st.schedule_id AND s.cron_expression IS NOT NULL AND st.covered_until > as_of + interval '3 hours';
     END IF;
     WITH batch AS (
         SELECT c.id, c.last_incremental_finished_at > as_of AS ahead

@@ -104,7 +104,7 @@ BEGIN
     ), stated AS (
         UPDATE sync.schedule_state st
         SET covered_until = f.now_covered_until, covered_offset = f.now_covered_offset, next_planned_at = f.next_planned_at,
-            look_at = LEAST(f.look_at, CASE WHEN k.pause IS NOT NULL AND NOT k.is_active THEN k.resume_at END),
+            look_at = LEAST(f.look_at, CASE WHEN NOT k.is_active AND (k.pause IS NOT NULL OR NOT $2) THEN k.resume_at END),
             waits = f.waits,
             skips = CASE WHEN st.skips = '{}' THEN st.skips ELSE ARRAY(SELECT x FROM unnest(st.skips) x WHERE x > f.now_covered_until ORDER BY x) END,
             last_fire_id = COALESCE(a.id, st.last_fire_id), last_recorded_at = CASE WHEN a.id IS NULL THEN st.last_recorded_at ELSE $3 END
@@ -169,25 +169,38 @@ AS $$
 #variable_conflict use_column
 DECLARE
     ahead bigint[];
+    waiting bigint[];
 BEGIN
     SELECT array_agg(st.schedule_id) INTO ahead
     FROM sync.schedule_state st WHERE st.schedule_id = ANY ($1) AND st.covered_until > $2 + interval '3 hours';
     IF ahead IS NULL THEN
         RETURN;
     END IF;
+    -- What it had enqueued for then would stand in the way until then.
+    SELECT array_agg(j.id) INTO waiting
+    FROM (SELECT x.id FROM ONLY sync.sync_jobs x JOIN sync.sync_schedules s ON s.connection_id = x.connection_id
+          WHERE s.id = ANY (ahead) AND x.schedule_id = s.id AND x.status = 'queued' AND x.planned_at > $2 AND x.scheduled_at > $2
+            AND x.page = 1 AND x.attempts = 0 FOR UPDATE OF x SKIP LOCKED) j;
+    IF waiting IS NOT NULL THEN
+        PERFORM sync._cancel(waiting, 'the clock went back before it began', $2);
+    END IF;
+    WITH gone AS (
+        DELETE FROM sync.schedule_fires f
+        USING sync.sync_schedules s
+        WHERE s.id = ANY (ahead) AND f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id
+          AND f.first_planned_at > $2 AND f.outcome <> 'triggered'
+        RETURNING f.schedule_id, f.outcome, f.first_planned_at
+    )
     UPDATE sync.schedule_state st
-    SET skips = ARRAY(SELECT x FROM unnest(st.skips) x UNION
-                      SELECT f.first_planned_at FROM sync.schedule_fires f
-                      WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id AND f.first_planned_at > $2
-                        AND f.outcome = 'skipped_by_user' ORDER BY 1)
-    FROM sync.sync_schedules s
-    WHERE st.schedule_id = ANY (ahead) AND s.id = st.schedule_id;
-    DELETE FROM sync.schedule_fires f
-    USING sync.sync_schedules s
-    WHERE s.id = ANY (ahead) AND f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id AND f.first_planned_at > $2 AND f.outcome <> 'triggered';
+    SET skips = ARRAY(SELECT x FROM unnest(st.skips) x
+                      UNION SELECT g.first_planned_at FROM gone g WHERE g.schedule_id = st.schedule_id AND g.outcome = 'skipped_by_user' ORDER BY 1)
+    WHERE st.schedule_id IN (SELECT g.schedule_id FROM gone g WHERE g.outcome = 'skipped_by_user');
+    -- Reckoned by the present expression. A row of a former one keeps its first instant, whatever that plans.
     UPDATE sync.schedule_fires f
-    SET last_planned_at = sync.cron_previous(s.cron_expression, s.timezone, $2 + interval '1 microsecond', s.dst_gap, s.dst_fold),
-        planned_count = sync._cron_count(s.cron_expression, s.timezone, f.first_planned_at - interval '1 microsecond', $2, s.dst_gap, s.dst_fold)
+    SET last_planned_at = GREATEST(f.first_planned_at,
+            sync.cron_previous(s.cron_expression, s.timezone, $2 + interval '1 microsecond', s.dst_gap, s.dst_fold)),
+        planned_count = GREATEST(1,
+            sync._cron_count(s.cron_expression, s.timezone, f.first_planned_at - interval '1 microsecond', $2, s.dst_gap, s.dst_fold))
     FROM sync.sync_schedules s
     WHERE s.id = ANY (ahead) AND f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id AND f.last_planned_at > $2 AND f.outcome <> 'triggered';
     UPDATE sync.schedule_state st SET covered_until = $2, covered_offset = NULL, last_fire_id = NULL, last_recorded_at = NULL

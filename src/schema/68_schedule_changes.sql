@@ -84,20 +84,23 @@ BEGIN
         FROM (SELECT x.id FROM ONLY sync.sync_jobs x
               WHERE x.connection_id = s.connection_id AND x.schedule_id = $1 AND x.status = 'queued' AND x.planned_at > $2 AND x.scheduled_at > $2
                 AND x.page = 1 AND x.attempts = 0 FOR UPDATE) j;
-        PERFORM sync._cancel(ahead, 'its schedule was changed before it began', $2);
-        -- What a user does not want stays unwanted.
-        UPDATE sync.schedule_state x
-        SET skips = ARRAY(SELECT y FROM unnest(x.skips) y UNION
-                          SELECT f.first_planned_at FROM sync.schedule_fires f
-                          WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.first_planned_at > $2
-                            AND f.outcome = 'skipped_by_user' ORDER BY 1)
-        WHERE x.schedule_id = $1;
-        DELETE FROM sync.schedule_fires f
-        WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.first_planned_at > $2 AND f.outcome <> 'triggered'
-          AND (f.job_id IS NULL OR f.job_id = ANY (ahead));
+        -- After the clock went back a run may have begun that lies ahead: all up to it stays covered.
         SELECT max(f.last_planned_at) INTO kept
-        FROM sync.schedule_fires f WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.last_planned_at > $2 AND f.outcome <> 'triggered';
-        UPDATE sync.schedule_state x SET covered_until = GREATEST($2, kept), covered_offset = NULL, last_fire_id = NULL, last_recorded_at = NULL
+        FROM sync.schedule_fires f
+        WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.last_planned_at > $2
+          AND f.outcome <> 'triggered' AND (f.first_planned_at <= $2 OR f.job_id IS NOT NULL AND f.job_id <> ALL (COALESCE(ahead, '{}')));
+        SELECT array_agg(j.id) INTO ahead
+        FROM ONLY sync.sync_jobs j WHERE j.id = ANY (ahead) AND (j.planned_at <= kept) IS NOT TRUE;
+        PERFORM sync._cancel(ahead, 'its schedule was changed before it began', $2);
+        WITH gone AS (
+            DELETE FROM sync.schedule_fires f
+            WHERE f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = $1 AND f.outcome <> 'triggered'
+              AND f.first_planned_at > GREATEST($2, kept)
+            RETURNING f.outcome, f.first_planned_at
+        )
+        UPDATE sync.schedule_state x
+        SET covered_until = GREATEST($2, kept), covered_offset = NULL, last_fire_id = NULL, last_recorded_at = NULL,
+            skips = ARRAY(SELECT y FROM unnest(x.skips) y UNION SELECT g.first_planned_at FROM gone g WHERE g.outcome = 'skipped_by_user' ORDER BY 1)
         WHERE x.schedule_id = $1;
     END IF;
     PERFORM sync._fire(ARRAY[$1], false, $2);
@@ -116,7 +119,9 @@ BEGIN
         ORDER BY p.ord;
         UPDATE ONLY sync.sync_jobs j SET rerun_priority = GREATEST(j.rerun_priority, s.priority)
         WHERE j.connection_id = s.connection_id AND j.job_type = s.job_type AND j.status IN ('queued', 'running');
-        UPDATE sync.schedule_state x SET covered_until = $2, covered_offset = NULL, waits = false WHERE x.schedule_id = $1;
+        UPDATE sync.schedule_state x
+        SET covered_until = $2, covered_offset = NULL, waits = false, last_fire_id = NULL, last_recorded_at = NULL
+        WHERE x.schedule_id = $1;
     END IF;
 END
 $$;
@@ -218,12 +223,12 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'a schedule stays with its connection',
                 HINT = 'Make a new schedule for the other connection.';
         END IF;
+        -- One that has ended may be paused, for instance.
+        IF (OLD.schedule_type, OLD.cron_expression, OLD.timezone, OLD.starts_at, OLD.ends_at, OLD.dst_gap, OLD.dst_fold)
+           IS DISTINCT FROM (NEW.schedule_type, NEW.cron_expression, NEW.timezone, NEW.starts_at, NEW.ends_at, NEW.dst_gap, NEW.dst_fold) THEN
+            PERFORM sync._check_schedule(NEW, at);
+        END IF;
         IF sync._replans(OLD, NEW) THEN
-            -- One that has ended may still be paused.
-            IF (NEW.schedule_type, NEW.cron_expression, NEW.timezone, NEW.dst_gap, NEW.dst_fold, NEW.starts_at, NEW.ends_at)
-               IS DISTINCT FROM (OLD.schedule_type, OLD.cron_expression, OLD.timezone, OLD.dst_gap, OLD.dst_fold, OLD.starts_at, OLD.ends_at) THEN
-                PERFORM sync._check_schedule(NEW, at);
-            END IF;
             PERFORM sync._settle_schedule(NEW.id, at);
         END IF;
     ELSE
@@ -298,3 +303,22 @@ COMMENT ON FUNCTION sync._state_restored() IS 'Internal: what a dump says of a s
 CREATE TRIGGER state_restored BEFORE INSERT ON sync.schedule_state
     FOR EACH ROW WHEN (current_setting('sync_engine.internal', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION sync._state_restored();
+
+-- Rows that go without a trigger for each.
+CREATE FUNCTION sync._schedules_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+DECLARE
+    freed bigint;
+BEGIN
+    FOR freed IN SELECT c.id FROM sync.connections c WHERE c.has_schedules ORDER BY c.id LOOP
+        PERFORM sync._mark_scheduled(freed, now());
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._schedules_truncated() IS 'Internal: hands all connections back to their intervals';
+CREATE TRIGGER schedules_truncated AFTER TRUNCATE ON sync.schedule_state
+    FOR EACH STATEMENT EXECUTE FUNCTION sync._schedules_truncated();
