@@ -88,7 +88,7 @@ SELECT is((SELECT skips FROM sync.schedule_state WHERE schedule_id = schedule('a
 SELECT isnt((SELECT count(*) FROM sync.connections WHERE has_schedules), 0::bigint, 'schedules say when these run');
 TRUNCATE sync.sync_schedules CASCADE;
 SELECT is((SELECT count(*) FROM sync.connections WHERE has_schedules), 0::bigint, 'TRUNCATE hands them back to their intervals');
-SELECT is((SELECT due_at FROM sync.connection_state WHERE connection_id = conn('ended')), '-infinity', 'and the tick looks at them');
+SELECT is((SELECT due_at FROM sync.connection_state WHERE connection_id = conn('r')), '-infinity', 'and the tick looks at them');
 
 SELECT * FROM finish();
 ROLLBACK;
