@@ -1,12 +1,7 @@
 -- Tenants as users of SQL: a role that sees one tenant at a time.
 
-GRANT USAGE ON SCHEMA sync TO sync_tenant;
--- Views and functions keep to the caller's tenant by themselves; tables take policies, and are granted with them.
-GRANT SELECT ON sync.connection_status, sync.queue, sync.schedule_status, sync.run_history TO sync_tenant;
-GRANT SELECT (execution_id, tenant_id, provider_slug, connection_id, schedule_id, run_id, job_id, job_type, trigger_type, attempt, page, status,
-              job_status, planned_at, scheduled_at, started_at, finished_at, duration_ms, records_processed, records_created, records_updated,
-              records_skipped, bytes, error_kind, error_message, error_details, retry_after, executor) ON sync.execution_history TO sync_tenant;
-
+-- All that tenants get is granted here, when policies guard it. Not by the script: what an update's script grants on an object would take
+-- the application's own grants on it out of dumps.
 CREATE FUNCTION sync.enable_tenant_isolation() RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -15,7 +10,7 @@ DECLARE
     target record;
     made int := 0;
 BEGIN
-    -- Tables are granted last, once policies guard them. Partitions are granted to nobody but sync_admin: a parent's policies are those of its parts.
+    -- Partitions are granted to nobody but sync_admin: a parent's policies are those of its parts.
     FOR target IN
         SELECT c.oid, c.relname, c.relrowsecurity, a.attname IS NOT NULL AS has_tenant
         FROM pg_class c
@@ -43,7 +38,8 @@ BEGIN
     GRANT SELECT (slug, display_name, status, connector) ON sync.providers TO sync_tenant;
     GRANT SELECT (id, tenant_id, provider_slug, external_id, name, status, status_reason, metadata, last_incremental_finished_at, created_at, updated_at,
                   has_schedules),
-          INSERT (tenant_id, provider_slug, external_id, name, metadata, config), UPDATE (name, metadata, config, updated_at) ON sync.connections TO sync_tenant;
+          INSERT (tenant_id, provider_slug, external_id, name, metadata, config), UPDATE (name, metadata, config, updated_at)
+        ON sync.connections TO sync_tenant;
     GRANT DELETE ON sync.connections TO sync_tenant;
     GRANT SELECT, DELETE,
           INSERT (tenant_id, connection_id, name, description, schedule_type, cron_expression, timezone, is_active, config, notification_settings, job_type,
@@ -58,6 +54,29 @@ BEGIN
                   started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, retry_after, error, claimed_by, schedule_id,
                   planned_at, trigger_type) ON sync.sync_executions TO sync_tenant;
     GRANT SELECT ON sync.signals, sync.schedule_fires TO sync_tenant;
+    -- Views and functions keep to the caller's tenant by themselves: sync._sees_tenant.
+    GRANT USAGE ON SCHEMA sync TO sync_tenant;
+    GRANT SELECT ON sync.connection_status, sync.queue, sync.schedule_status, sync.run_history TO sync_tenant;
+    GRANT SELECT (execution_id, tenant_id, provider_slug, connection_id, schedule_id, run_id, job_id, job_type, trigger_type, attempt, page, status,
+                  job_status, planned_at, scheduled_at, started_at, finished_at, duration_ms, records_processed, records_created, records_updated,
+                  records_skipped, bytes, error_kind, error_message, error_details, retry_after, executor) ON sync.execution_history TO sync_tenant;
+    GRANT EXECUTE ON FUNCTION
+        sync.trigger(bigint, text, int, timestamptz), sync.cancel_job(bigint, text, timestamptz), sync.retry_job(bigint, timestamptz),
+        sync.retry_failed(text, timestamptz, timestamptz), sync.retry_execution(bigint, bigint, timestamptz),
+        sync.pause(bigint, text), sync.resume(bigint), sync.set_interval(bigint, int),
+        sync.create_schedule(bigint, text, text, time, text[], text, text, text, text, int, jsonb, jsonb, timestamptz, timestamptz, int, text, text, text,
+                             int, interval, text, timestamptz),
+        sync.update_schedule(bigint, text, text, time, text[], text, text, text, text, int, jsonb, jsonb, timestamptz, timestamptz, int, text, text, text,
+                             int, interval, text, timestamptz),
+        sync.pause_schedule(bigint, text, timestamptz, timestamptz), sync.resume_schedule(bigint, timestamptz),
+        sync.delete_schedule(bigint, timestamptz), sync.trigger_schedule(bigint, timestamptz), sync.skip_next(bigint, timestamptz),
+        sync.schedule_history(bigint, bigint, int), sync.explain_schedule(bigint, timestamptz, timestamptz), sync.explain(bigint, timestamptz),
+        sync.preview_schedule(bigint, int, timestamptz), sync.preview_schedule(text, text, int, timestamptz, text, text),
+        sync.cron_next(text, text, timestamptz, text, text), sync.cron_previous(text, text, timestamptz, text, text),
+        sync.cron_matches(text, text, timestamptz), sync.cron_describe(text), sync.read_signals(text, int, text, bigint),
+        sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
+        sync._local_time(timestamptz, text)
+    TO sync_tenant;
     RETURN made;
 END
 $$;

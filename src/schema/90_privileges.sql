@@ -62,25 +62,6 @@ GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb),
     sync._metrics_snapshot(), sync._metrics_available(), sync._count_in(jsonb, text), sync._sees_tenant(text),
     sync._local_time(timestamptz, text) TO sync_viewer;
 
--- What tenants call keeps to their own rows: sync._sees_tenant.
-GRANT EXECUTE ON FUNCTION
-    sync.trigger(bigint, text, int, timestamptz), sync.cancel_job(bigint, text, timestamptz), sync.retry_job(bigint, timestamptz),
-    sync.retry_failed(text, timestamptz, timestamptz), sync.retry_execution(bigint, bigint, timestamptz),
-    sync.pause(bigint, text), sync.resume(bigint), sync.set_interval(bigint, int),
-    sync.create_schedule(bigint, text, text, time, text[], text, text, text, text, int, jsonb, jsonb, timestamptz, timestamptz, int, text, text, text,
-                         int, interval, text, timestamptz),
-    sync.update_schedule(bigint, text, text, time, text[], text, text, text, text, int, jsonb, jsonb, timestamptz, timestamptz, int, text, text, text,
-                         int, interval, text, timestamptz),
-    sync.pause_schedule(bigint, text, timestamptz, timestamptz), sync.resume_schedule(bigint, timestamptz),
-    sync.delete_schedule(bigint, timestamptz), sync.trigger_schedule(bigint, timestamptz), sync.skip_next(bigint, timestamptz),
-    sync.schedule_history(bigint, bigint, int), sync.explain_schedule(bigint, timestamptz, timestamptz), sync.explain(bigint, timestamptz),
-    sync.preview_schedule(bigint, int, timestamptz), sync.preview_schedule(text, text, int, timestamptz, text, text),
-    sync.cron_next(text, text, timestamptz, text, text), sync.cron_previous(text, text, timestamptz, text, text),
-    sync.cron_matches(text, text, timestamptz), sync.cron_describe(text), sync.read_signals(text, int, text, bigint),
-    sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
-    sync._local_time(timestamptz, text)
-TO sync_tenant;
-
 -- What a dump must hold: all that is not derived. The dated tables are ordinary tables and are dumped anyway;
 -- database_identity is in, so that a restored database carries its former identity and stays quiet.
 -- Update scripts repeat this.

@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(114);
+SELECT plan(115);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -33,9 +33,10 @@ GRANT SELECT ON of_b TO PUBLIC;
 SELECT ok((SELECT b IS NOT NULL FROM of_b b), 'there is something of B');
 
 -- Before isolation is on, no table is the tenants'.
-SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'S')
+SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
                   AND (has_table_privilege('sync_tenant', c.oid, 'SELECT, INSERT, UPDATE, DELETE') OR c.relkind <> 'S' AND has_any_column_privilege('sync_tenant', c.oid, 'SELECT, INSERT, UPDATE'))$$,
     'until it is enabled, tenants have no right to any table');
+SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$, 'nor to any function');
 SELECT cmp_ok(sync.enable_tenant_isolation(), '>', 20, 'policies are made');
 SELECT is(sync.enable_tenant_isolation(), 0, 'once');
 SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition

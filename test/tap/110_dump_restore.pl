@@ -61,6 +61,13 @@ $node->safe_psql(
     UPDATE sync.connections SET status = 'error' WHERE id = 53;
     DELETE FROM sync.connections WHERE id = 54;
     INSERT INTO sync.deleted_connections (connection_id, tenant_id) VALUES (999, 't');
+    SELECT sync.create_schedule(id, 'n' || id, 'daily', at => '12:30', timezone => 'Europe/Berlin', as_of => '2026-02-27 10:00Z')
+    FROM sync.connections WHERE id BETWEEN 1 AND 5;
+    SELECT sync.create_schedule(6, 'by hand', 'realtime', as_of => '2026-02-27 10:00Z'), sync.skip_next(1, '2026-02-27 10:01Z');
+    SELECT sync.tick('2026-03-01 12:10Z');
+    SELECT sync.pause_schedule(2, 'for a while', '2026-03-05 10:00Z', '2026-03-01 12:11Z');
+    SELECT sync.set_tenant_limits('t1', 100, 50, 10);
+    SELECT sync.enable_tenant_isolation() > 0;
     DROP PROCEDURE public.run_all;});
 my $statuses = $node->safe_psql('source', 'SELECT string_agg(DISTINCT status, $$ $$ ORDER BY status) FROM sync.sync_jobs');
 is($statuses, 'cancelled queued running succeeded', 'there are jobs in all the ways that a dump may find them');
@@ -99,6 +106,10 @@ my %shapes = (
                     WHERE relnamespace = 'sync'::regnamespace AND relkind IN ('r', 'p', 'v', 'S') ORDER BY 1},
     comments => q{SELECT objoid::regclass::text, description FROM pg_description JOIN pg_class c ON c.oid = objoid
                   WHERE classoid = 'pg_class'::regclass AND objsubid = 0 AND c.relnamespace = 'sync'::regnamespace ORDER BY 1},
+    policies => q{SELECT tablename, policyname, roles, cmd, qual, with_check FROM pg_policies WHERE schemaname = 'sync' ORDER BY 1, 2},
+    protected => q{SELECT oid::regclass::text, relrowsecurity FROM pg_class WHERE relnamespace = 'sync'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1},
+    tenants => q{SELECT oid::regprocedure::text, has_function_privilege('sync_tenant', oid, 'EXECUTE') FROM pg_proc
+                 WHERE pronamespace = 'sync'::regnamespace ORDER BY 1},
     sequences => q{SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'sync' ORDER BY 1},
     members => q{SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
                  WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' ORDER BY 1},
@@ -106,6 +117,7 @@ my %shapes = (
 
 my $source_rows = rows('source');
 like($source_rows, qr/sync_jobs_20260228\|[1-9].*sync_jobs_20260301\|[1-9]/s, 'finished jobs are in dated tables');
+like($source_rows, qr/schedule_fires_20260301\|[1-9].*schedule_state\|6/s, 'schedules have a ledger');
 like($source_rows, qr/signals_202602\|[1-9].*signals_202603\|[1-9]/s, 'signals are in more than one');
 
 $node->command_ok([ 'pg_dump', '-f', "$dump.sql", $node->connstr('source') ], 'pg_dump as a script');
