@@ -14,27 +14,28 @@ import growth
 import latency
 import plots
 import report
+import schedules
 import signals
 import slow
 import tick
 import worker
 from cluster import Cluster
 
-# Due connections of a tick; ticks of the worker; jobs of a queue, and how many are drained one by one; the executor's
-# jobs; pages of signals landed in each way; triggers at an even pace, in each turn of as fast as possible, pairs of
-# such turns, and seconds of idling.
+# Due connections of a tick; schedules due in one minute; ticks of the worker; jobs of a queue, and how many are
+# drained one by one; the executor's jobs; pages of signals landed in each way; triggers at an even pace, in each turn
+# of as fast as possible, pairs of such turns, and seconds of idling.
 SIZES = {
-    "full": {"due": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000, "http": 5_000,
-             "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 24_000, "pairs": 4, "idle": 60},
-    "quick": {"due": 10_000, "ticks": 1_000, "jobs": 10_000, "single": 1_000, "noop": 10_000, "http": 500,
-              "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 6_000, "pairs": 2, "idle": 8},
+    "full": {"due": 100_000, "schedules": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000,
+             "http": 5_000, "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 24_000, "pairs": 4, "idle": 60},
+    "quick": {"due": 10_000, "schedules": 10_000, "ticks": 1_000, "jobs": 10_000, "single": 1_000, "noop": 10_000,
+              "http": 500, "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 6_000, "pairs": 2, "idle": 8},
 }
 
 
 class Run:
     """The parts by name; each returns what the page says of it, which goals it answers, and its plots."""
 
-    PARTS = ("tick", "worker", "drain", "growth", "signals", "executor", "latency", "slow")
+    PARTS = ("tick", "schedules", "worker", "drain", "growth", "signals", "executor", "latency", "slow")
 
     def __init__(self, chosen):
         self.chosen = chosen
@@ -53,6 +54,10 @@ class Run:
                            self.chosen.runs, self.progress)
         results = bench.run()
         return report.tick_tables(results), goals.tick(results), plots.tick(results)
+
+    def schedules(self):
+        results = schedules.Bench(self.cluster, self.size["schedules"], self.chosen.runs, self.progress).run()
+        return report.schedules_tables(results), goals.schedules(results), {}
 
     def worker(self):
         results = worker.Bench(self.cluster, self.first_due, self.size["ticks"], self.progress).run()

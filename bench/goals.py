@@ -7,6 +7,7 @@ import big_page as big_pages
 import growth
 import latency
 import report
+import schedules as schedule_parts
 import signals
 import worker
 
@@ -51,6 +52,19 @@ def tick(results):
     found.append(under("1", f"a tick of {most:,} connections, nothing due", statistics.median(idle), 10, " ms",
                        f", longest {report.number(max(idle))}"))
     return found
+
+
+def schedules(results):
+    dense, *_, sparse = schedule_parts.EXPRESSIONS
+    ratios = {zone: results.next_seconds(sparse, zone) / results.next_seconds(dense, zone)
+              for zone in schedule_parts.ZONES}
+    worst = max(ratios, key=ratios.get)
+    count = results.schedules
+    # The goal is that of 100,000: fewer have their share of the time.
+    seconds, limit = report.median(results.costs["bench"], lambda c: c.seconds), 60 * count / 100_000
+    return [at_most("9", f"next run of `{sparse}`, to that of `{dense}`", ratios[worst], 20, more=f", {worst}"),
+            under("9", f"{count:,} schedules due in one minute, `tick_batch`", seconds, limit, " s"),
+            at_most("9", "longest batch of that", max(results.batch_seconds), 1, " s")]
 
 
 def memory(results):

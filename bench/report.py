@@ -9,6 +9,7 @@ import string
 import big_page
 import executor
 import latency
+import schedules
 import signals
 import slow
 import worker
@@ -84,6 +85,7 @@ def circumstances(cluster, runs, settings=SETTINGS):
         "items": str(executor.ITEMS_PER_CONNECTION),
         "rate": str(latency.RATE),
         "clients": str(latency.CLIENTS),
+        "moments": f"{schedules.MOMENTS:,}",
         "slow_concurrency": f"{slow.CONCURRENCY:,}",
     }
 
@@ -119,6 +121,26 @@ def tick_tables(results):
     idle = [[f"{connections:,}", number(statistics.median(times)), number(max(times))]
             for connections, times in sorted(results.idle_ms.items())]
     return {"tick": table(head, rows), "idle": table(["connections", "median ms", "longest ms"], idle)}
+
+
+def schedules_tables(results):
+    rows = []
+    for zone in schedules.ZONES:
+        minute = results.next_seconds(schedules.EXPRESSIONS[0], zone)
+        for what in (None, *schedules.EXPRESSIONS):
+            spent = results.next_seconds(what, zone)
+            rows.append([f"`{what}`" if what else "`date_trunc`", zone, number(spent * 1e6), number(1 / spent),
+                         number(spent / minute)])
+    head = ["expression", "time zone", "CPU µs each", "a second", f"to `{schedules.EXPRESSIONS[0]}`"]
+    engine, bare = results.costs["bench"], results.costs["bare"]
+    due = [f"{results.schedules:,}", number(median(engine, lambda c: c.seconds)),
+           number(max(results.batch_seconds) * 1000), *beside(engine, bare), wal_each(engine), wal_each(bare)]
+    due_head = ["due", "seconds", "longest transaction ms", "rows/s", "baseline rows/s", "ratio", "WAL bytes/row",
+                "baseline WAL bytes/row"]
+    idle = [[when, f"{results.schedules:,}", number(statistics.median(times)), number(max(times))]
+            for when, times in results.idle_ms.items()]
+    return {"cron": table(head, rows, "ll"), "schedules": table(due_head, [due]),
+            "schedules_idle": table(["a tick", "schedules", "median ms", "longest ms"], idle, "l")}
 
 
 def worker_table(results):
@@ -224,8 +246,8 @@ def latency_tables(results):
 
 
 def page(parts):
-    tables = ["tick", "idle", "worker", "drain", "growth", "snapshot", "growth_idle", "signals", "big_page", "executor",
-              "latency", "waiting", "triggering", "slow"]
+    tables = ["tick", "idle", "cron", "schedules", "schedules_idle", "worker", "drain", "growth", "snapshot",
+              "growth_idle", "signals", "big_page", "executor", "latency", "waiting", "triggering", "slow"]
     missing = (dict.fromkeys(tables, "Not measured in this run.") | {"growth_connections": "all"}
                | dict.fromkeys(["tick_plot", "drain_plot", "growth_plot", "snapshot_plot"], ""))
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)
