@@ -176,7 +176,9 @@ CREATE FUNCTION sync._has_partition(parent text, part text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+    -- to_regclass may remember that there was none before another session was waited for; an old snapshot sees none.
     SELECT CASE parent WHEN 'audit_log' THEN to_regclass(format('sync.%I', part)) IS NOT NULL
+                                             OR EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relname = part)
                        ELSE EXISTS (SELECT 1 FROM sync.partitions p WHERE p.name = part) END
 $$;
 COMMENT ON FUNCTION sync._has_partition(text, text) IS 'Internal: whether a dated table exists';

@@ -80,7 +80,9 @@ BEGIN
     ), told AS MATERIALIZED (
         SELECT k.tenant_id, k.connection_id, k.last_fire_id, k.last_recorded_at, f.schedule_id, f.ord, f.outcome, f.first_at, f.last_at, f.planned,
                CASE WHEN f.outcome IN ('fired', 'coalesced') THEN i.id WHEN f.outcome = 'skipped_overlap' THEN k.live_id END AS job_id,
-               sync._fire_reason(f.outcome, f.reason, k.pause, k.live_id, k.live_status) AS reason
+               -- Most have none, and need not be asked for it.
+               CASE WHEN f.outcome <> 'fired' OR f.reason IS NOT NULL
+                    THEN sync._fire_reason(f.outcome, f.reason, k.pause, k.live_id, k.live_status) END AS reason
         FROM plan f
         JOIN picked k ON k.id = f.schedule_id
         LEFT JOIN ins i ON i.schedule_id = f.schedule_id

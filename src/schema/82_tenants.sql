@@ -2,6 +2,13 @@
 
 -- All that tenants get is granted here, when policies guard it. Not by the script: what an update's script grants on an object would take
 -- the application's own grants on it out of dumps.
+-- Dumps leave out the policies of an extension's tables: this row tells a restore to make them anew.
+CREATE TABLE sync.tenant_isolation (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    enabled_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE sync.tenant_isolation IS 'Holds a row once sync.enable_tenant_isolation has been called';
+
 CREATE FUNCTION sync.enable_tenant_isolation() RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -17,6 +24,8 @@ BEGIN
         LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
         WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
           AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.oid)
+          -- Is being written in a restore, when this is called; nobody is granted anything on it.
+          AND c.relname <> 'tenant_isolation'
         ORDER BY c.relname
     LOOP
         IF NOT target.relrowsecurity THEN
@@ -77,6 +86,7 @@ BEGIN
         sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
         sync._local_time(timestamptz, text)
     TO sync_tenant;
+    INSERT INTO sync.tenant_isolation DEFAULT VALUES ON CONFLICT DO NOTHING;
     RETURN made;
 END
 $$;
@@ -84,3 +94,16 @@ COMMENT ON FUNCTION sync.enable_tenant_isolation() IS
     'Makes row-level security policies on every table: a sync_tenant sees and writes the rows of the tenant that sync_engine.tenant_id names, none while it is empty. Returns how many policies were made; can be called again, and has to be after an update';
 REVOKE ALL ON FUNCTION sync.enable_tenant_isolation() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sync.enable_tenant_isolation() TO sync_admin;
+
+CREATE FUNCTION sync._isolation_restored() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM sync.enable_tenant_isolation();
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._isolation_restored() IS 'Internal: makes the policies that a dump did not bring';
+CREATE TRIGGER isolation_restored AFTER INSERT ON sync.tenant_isolation
+    FOR EACH ROW WHEN (NOT current_setting('row_security')::boolean) EXECUTE FUNCTION sync._isolation_restored();

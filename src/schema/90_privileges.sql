@@ -72,7 +72,7 @@ BEGIN
     -- A call each: it rewrites one catalog row, which one statement may do but once.
     FOREACH name IN ARRAY ARRAY['providers', 'connections', 'connections_id_seq', 'sync_jobs', 'sync_jobs_id_seq', 'sync_executions',
         'sync_executions_id_seq', 'signals', 'signals_id_seq', 'signal_pages', 'signal_pages_seq_seq', 'signal_keys', 'partitions', 'executors', 'database_identity', 'deleted_connections',
-        'tenant_limits', 'tenant_tokens', 'sync_schedules', 'sync_schedules_id_seq', 'schedule_state', 'schedule_fires', 'schedule_fires_id_seq',
+        'tenant_isolation', 'tenant_limits', 'tenant_tokens', 'sync_schedules', 'sync_schedules_id_seq', 'schedule_state', 'schedule_fires', 'schedule_fires_id_seq',
         'audit_log', 'audit_log_id_seq', 'audit_key', 'settings_seen'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('sync.' || name)::pg_catalog.regclass, '');
     END LOOP;

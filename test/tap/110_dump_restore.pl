@@ -64,7 +64,7 @@ $node->safe_psql(
     SELECT sync.create_schedule(id, 'n' || id, 'daily', at => '12:30', timezone => 'Europe/Berlin', as_of => '2026-02-27 10:00Z')
     FROM sync.connections WHERE id BETWEEN 1 AND 5;
     SELECT sync.create_schedule(6, 'by hand', 'realtime', as_of => '2026-02-27 10:00Z'), sync.skip_next(1, '2026-02-27 10:01Z');
-    SELECT sync.tick('2026-03-01 12:10Z');
+    SELECT sync.tick('2026-03-01 12:06:30Z');
     SELECT sync.pause_schedule(2, 'for a while', '2026-03-05 10:00Z', '2026-03-01 12:11Z');
     SELECT sync.set_tenant_limits('t1', 100, 50, 10);
     SELECT sync.enable_tenant_isolation() > 0;
