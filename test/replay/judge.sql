@@ -65,7 +65,7 @@ ANALYZE replay.spans, replay.due_jobs;
 
 -- Of fired rows: how they compare with what their policy allows.
 CREATE TABLE replay.runs AS
-SELECT f.*, p.catch_up, p.catchup_limit, p.catchup_max_age, p.jitter_seconds, p.dst_gap, x.reach,
+SELECT f.*, p.catch_up, p.overlap, p.catchup_limit, p.catchup_max_age, p.jitter_seconds, p.dst_gap, x.reach,
        (SELECT count(*) FROM replay.planned i
         WHERE i.schedule_id = f.schedule_id AND i.at > f.first_planned_at AND i.at <= f.recorded_at
           AND NOT EXISTS (SELECT 1 FROM replay.skipped k WHERE k.schedule_id = i.schedule_id AND k.at = i.at)) AS later
@@ -122,7 +122,8 @@ UNION ALL
 SELECT 'latest: one run for all', r.schedule_id, r.first_planned_at, r::text FROM replay.runs r WHERE r.catch_up = 'latest' AND r.later > 0
 UNION ALL
 SELECT 'skip: nothing runs late', r.schedule_id, r.first_planned_at, r::text FROM replay.runs r
-WHERE r.catch_up = 'skip' AND (r.later > 0 OR r.first_planned_at <= r.recorded_at - r.reach)
+-- What waited for a run to end is not late.
+WHERE r.catch_up = 'skip' AND (r.later > 0 OR r.overlap = 'skip' AND r.first_planned_at <= r.recorded_at - r.reach)
 UNION ALL
 SELECT 'all: within limit and age', r.schedule_id, r.first_planned_at, r::text FROM replay.runs r
 WHERE r.catch_up = 'all' AND (r.later >= r.catchup_limit OR r.first_planned_at < r.recorded_at - r.catchup_max_age)

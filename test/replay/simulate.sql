@@ -26,6 +26,7 @@ CREATE TABLE replay.ledger (LIKE sync.schedule_fires);
 CREATE TABLE replay.jobs (id bigint, schedule_id bigint, planned_at timestamptz, scheduled_at timestamptz, created_at timestamptz,
                           trigger_type text, status text, page int, cancelled text);
 CREATE TABLE replay.copied (name text PRIMARY KEY);
+CREATE TABLE replay.executor (incarnation text);
 
 CREATE FUNCTION replay.roll(low int, high int) RETURNS int LANGUAGE sql VOLATILE
 AS 'SELECT low + floor(random() * (high - low + 1))::int';
@@ -293,7 +294,7 @@ DECLARE
     job record;
     owner bigint;
 BEGIN
-    PERFORM sync.heartbeat('replay', ARRAY(SELECT r.job_id FROM replay.running r), as_of);
+    PERFORM sync.heartbeat((SELECT e.incarnation FROM replay.executor e), ARRAY(SELECT r.job_id FROM replay.running r), as_of);
     FOR job IN DELETE FROM replay.running r WHERE r.ends_at <= as_of RETURNING * LOOP
         CASE job.fate
             WHEN 'page' THEN PERFORM sync.complete_job(job.job_id, job.token, '[]', to_jsonb(job.job_id), true, as_of => as_of);
@@ -312,7 +313,7 @@ BEGIN
                         ELSE random() * interval '8 hours' END,
            CASE WHEN random() < 0.1 THEN 'transient' WHEN random() < 0.02 THEN 'permanent' WHEN random() < 0.02 THEN 'rate_limited'
                 WHEN random() < 0.003 THEN 'unauthorized' WHEN random() < 0.05 THEN 'page' ELSE 'well' END
-    FROM sync.claim_jobs('replay', 1000, as_of) c
+    FROM sync.claim_jobs((SELECT e.incarnation FROM replay.executor e), 1000, as_of) c
     ON CONFLICT (job_id) DO UPDATE SET token = EXCLUDED.token, ends_at = EXCLUDED.ends_at, fate = EXCLUDED.fate;
 END
 $$;
@@ -375,7 +376,8 @@ DECLARE
 BEGIN
     PERFORM setseed(seed);
     INSERT INTO replay.reaches VALUES (replay.last_fire(), replay.reach());
-    PERFORM sync.register_executor('replay', as_of => (SELECT now_at FROM replay.clock));
+    DELETE FROM replay.executor;
+    INSERT INTO replay.executor SELECT sync.register_executor('replay', as_of => now_at) FROM replay.clock;
     DELETE FROM replay.running;
     LOOP
         SELECT * INTO c FROM replay.clock;
