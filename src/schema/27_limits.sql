@@ -28,43 +28,48 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._limits_of(text) IS 'Internal: the limits that count for a tenant; null where there are none';
 
-CREATE FUNCTION sync._refuse_over_limit(tenant text, what text, most int) RETURNS void
-LANGUAGE plpgsql
-AS $$
-BEGIN
-    RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded', MESSAGE = pg_catalog.format('tenant %s may have %s %s', tenant, most, what),
-        HINT = pg_catalog.format('Delete some, or SELECT sync.set_tenant_limits(%L, ...) for more.', tenant);
-END
-$$;
-COMMENT ON FUNCTION sync._refuse_over_limit(text, text, int) IS 'Internal: raises 53400';
-
 -- Counted after the rows are there, one transaction of a tenant at a time: what another one has added is seen, or waited for.
-CREATE FUNCTION sync._check_limits() RETURNS trigger
+CREATE FUNCTION sync._check_limit(tenant text, what text, most int) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $$
 DECLARE
-    limits sync.tenant_limits;
+    one_more bigint := most::bigint + 1;
+    there_are bigint;
+BEGIN
+    IF most IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended(format('sync_engine %s of %s', what, tenant), 0));
+    IF what = 'connections' THEN
+        there_are := (SELECT count(*) FROM (SELECT 1 FROM sync.connections c WHERE c.tenant_id = tenant LIMIT one_more) x);
+    ELSE
+        there_are := (SELECT count(*) FROM (SELECT 1 FROM sync.sync_schedules s WHERE s.tenant_id = tenant LIMIT one_more) x);
+    END IF;
+    IF there_are > most THEN
+        RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded', MESSAGE = format('tenant %s may have %s %s', tenant, most, what),
+            HINT = format('Delete some, or SELECT sync.set_tenant_limits(%L, ...) for more.', tenant);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sync._check_limit(text, text, int) IS 'Internal: 53400 where a tenant has more connections or schedules than that; null: any number';
+
+CREATE FUNCTION sync._check_limits() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
     tenant text;
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM sync.tenant_limits) THEN
         RETURN NULL;
     END IF;
     FOR tenant IN SELECT DISTINCT w.tenant_id FROM written w ORDER BY 1 LOOP
-        limits := sync._limits_of(tenant);
-        IF TG_TABLE_NAME = 'connections' AND limits.max_connections IS NOT NULL THEN
-            PERFORM pg_advisory_xact_lock(hashtextextended('sync_engine connections of ' || tenant, 0));
-            IF (SELECT count(*) FROM (SELECT 1 FROM sync.connections c WHERE c.tenant_id = tenant LIMIT limits.max_connections::bigint + 1) x)
-               > limits.max_connections THEN
-                PERFORM sync._refuse_over_limit(tenant, 'connections', limits.max_connections);
-            END IF;
-        ELSIF TG_TABLE_NAME = 'sync_schedules' AND limits.max_schedules IS NOT NULL THEN
-            PERFORM pg_advisory_xact_lock(hashtextextended('sync_engine schedules of ' || tenant, 0));
-            IF (SELECT count(*) FROM (SELECT 1 FROM sync.sync_schedules s WHERE s.tenant_id = tenant LIMIT limits.max_schedules::bigint + 1) x)
-               > limits.max_schedules THEN
-                PERFORM sync._refuse_over_limit(tenant, 'schedules', limits.max_schedules);
-            END IF;
+        IF TG_TABLE_NAME = 'connections' THEN
+            PERFORM sync._check_limit(tenant, 'connections', (sync._limits_of(tenant)).max_connections);
+        ELSE
+            PERFORM sync._check_limit(tenant, 'schedules', (sync._limits_of(tenant)).max_schedules);
         END IF;
     END LOOP;
     RETURN NULL;
@@ -76,26 +81,22 @@ CREATE TRIGGER connections_limited AFTER INSERT ON sync.connections
 CREATE TRIGGER schedules_limited AFTER INSERT ON sync.sync_schedules
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION sync._check_limits();
 
--- A connection that moves to another tenant takes its schedules along.
+-- A connection that moves to another tenant takes its schedules along: their key has done so before this.
 CREATE FUNCTION sync._check_moved() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off
 AS $$
 DECLARE
     limits sync.tenant_limits := sync._limits_of(NEW.tenant_id);
 BEGIN
-    IF limits.max_connections IS NOT NULL THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('sync_engine connections of ' || NEW.tenant_id, 0));
-        IF (SELECT count(*) FROM (SELECT 1 FROM sync.connections c WHERE c.tenant_id = NEW.tenant_id LIMIT limits.max_connections::bigint + 1) x)
-           > limits.max_connections THEN
-            PERFORM sync._refuse_over_limit(NEW.tenant_id, 'connections', limits.max_connections);
-        END IF;
+    PERFORM sync._check_limit(NEW.tenant_id, 'connections', limits.max_connections);
+    IF NEW.has_schedules THEN
+        PERFORM sync._check_limit(NEW.tenant_id, 'schedules', limits.max_schedules);
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION sync._check_moved() IS 'Internal: refuses a connection that moves to a tenant that may not have one more';
+COMMENT ON FUNCTION sync._check_moved() IS 'Internal: refuses a connection that moves to a tenant that may not have it, or its schedules';
 CREATE TRIGGER connection_moved AFTER UPDATE OF tenant_id ON sync.connections
     FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id) EXECUTE FUNCTION sync._check_moved();
 

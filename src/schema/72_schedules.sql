@@ -114,7 +114,10 @@ BEGIN
         create_schedule.starts_at, create_schedule.ends_at, create_schedule.jitter_seconds, create_schedule.dst_gap, create_schedule.dst_fold,
         create_schedule.catch_up, create_schedule.catchup_limit, create_schedule.catchup_max_age, create_schedule.overlap, as_of, as_of)
     RETURNING * INTO made;
-    PERFORM sync._restate_schedule(made, as_of, as_of);
+    -- The trigger has covered what is planned up to now.
+    IF as_of < now() THEN
+        PERFORM sync._restate_schedule(made, as_of, as_of);
+    END IF;
     RETURN made.id;
 END
 $$;

@@ -1,6 +1,6 @@
 -- Limits of tenants: connections, schedules, runs asked for by hand.
 \ir include/setup.psql
-SELECT plan(42);
+SELECT plan(44);
 SELECT fix_jitter();
 CREATE FUNCTION told(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -49,6 +49,11 @@ SELECT is(told($$INSERT INTO sync.sync_schedules (connection_id, name, schedule_
 SELECT is((SELECT has_schedules FROM sync.connections WHERE external_id = 'c2'), false, 'what was refused left nothing behind');
 SELECT sync.delete_schedule(id) FROM sync.sync_schedules WHERE tenant_id = 'C';
 SELECT is(told($$SELECT sync.create_schedule(conn('c2'), 'two', 'daily', as_of => at('09:00'))$$), 'done', 'when it is deleted there is room');
+
+SELECT sync.set_tenant_limits('E', max_schedules => 0);
+SELECT is(told($$UPDATE sync.connections SET tenant_id = 'E' WHERE external_id = 'c2'$$), '53400 | tenant E may have 0 schedules', 'a connection that moves brings its schedules along');
+SELECT is(told($$UPDATE sync.connections SET tenant_id = 'E' WHERE external_id = 'c1'$$), 'done', 'one without may go');
+UPDATE sync.connections SET tenant_id = 'C' WHERE external_id = 'c1';
 
 -- Runs by hand: a minute's worth at once, then as they come
 SELECT sync.set_tenant_limits('C', manual_triggers_per_minute => 3);

@@ -57,7 +57,7 @@ CREATE INDEX spans_first ON replay.spans (schedule_id, first_planned_at);
 -- Jobs that the ledger has to know of.
 CREATE TABLE replay.due_jobs AS
 SELECT j.* FROM replay.jobs j
-WHERE j.trigger_type IN ('scheduled', 'catch_up') AND j.page = 1
+WHERE j.trigger_type IN ('scheduled', 'catch_up') AND j.page = 1 AND j.schedule_id IS NOT NULL
   AND j.cancelled IS DISTINCT FROM 'its schedule was changed before it began'
   AND NOT EXISTS (SELECT 1 FROM replay.rewound r WHERE r.schedule_id = j.schedule_id AND j.planned_at > r.at AND j.id <= r.last_job);
 CREATE INDEX due_jobs_planned ON replay.due_jobs (schedule_id, planned_at);
@@ -65,7 +65,7 @@ ANALYZE replay.spans, replay.due_jobs;
 
 -- Of fired rows: how they compare with what their policy allows.
 CREATE TABLE replay.runs AS
-SELECT f.*, p.catch_up, p.overlap, p.catchup_limit, p.catchup_max_age, p.jitter_seconds, p.dst_gap, x.reach,
+SELECT f.*, p.catch_up, p.overlap, p.job_type, p.catchup_limit, p.catchup_max_age, p.jitter_seconds, p.dst_gap, x.reach,
        (SELECT count(*) FROM replay.planned i
         WHERE i.schedule_id = f.schedule_id AND i.at > f.first_planned_at AND i.at <= f.recorded_at
           AND NOT EXISTS (SELECT 1 FROM replay.skipped k WHERE k.schedule_id = i.schedule_id AND k.at = i.at)) AS later
@@ -122,8 +122,17 @@ UNION ALL
 SELECT 'latest: one run for all', r.schedule_id, r.first_planned_at, r::text FROM replay.runs r WHERE r.catch_up = 'latest' AND r.later > 0
 UNION ALL
 SELECT 'skip: nothing runs late', r.schedule_id, r.first_planned_at, r::text FROM replay.runs r
--- What waited for a run to end is not late.
-WHERE r.catch_up = 'skip' AND (r.later > 0 OR r.overlap = 'skip' AND r.first_planned_at <= r.recorded_at - r.reach)
+WHERE r.catch_up = 'skip'
+  AND (r.later > 0
+       -- What waited for another run to end is not late, nor is the newest of those that waited together.
+       OR r.first_planned_at <= r.recorded_at - r.reach
+          AND NOT (r.overlap = 'buffer_one'
+                   AND EXISTS (SELECT 1 FROM replay.jobs j
+                               WHERE j.connection_id = r.connection_id AND j.job_type = r.job_type AND j.id < r.job_id
+                                 AND COALESCE(j.finished_at, 'infinity') >= COALESCE(
+                                         (SELECT min(s.first_planned_at) FROM replay.spans s
+                                          WHERE s.schedule_id = r.schedule_id AND s.job_id = r.job_id AND s.outcome = 'coalesced'),
+                                         r.first_planned_at))))
 UNION ALL
 SELECT 'all: within limit and age', r.schedule_id, r.first_planned_at, r::text FROM replay.runs r
 WHERE r.catch_up = 'all' AND (r.later >= r.catchup_limit OR r.first_planned_at < r.recorded_at - r.catchup_max_age)

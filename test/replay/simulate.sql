@@ -24,7 +24,7 @@ CREATE TABLE replay.events (kind text PRIMARY KEY, n bigint);
 -- Copies of what retention drops.
 CREATE TABLE replay.ledger (LIKE sync.schedule_fires);
 CREATE TABLE replay.jobs (id bigint, schedule_id bigint, planned_at timestamptz, scheduled_at timestamptz, created_at timestamptz,
-                          trigger_type text, status text, page int, cancelled text);
+                          trigger_type text, status text, page int, cancelled text, connection_id bigint, job_type text, finished_at timestamptz);
 CREATE TABLE replay.copied (name text PRIMARY KEY);
 CREATE TABLE replay.executor (incarnation text);
 
@@ -330,7 +330,7 @@ BEGIN
             EXECUTE format('INSERT INTO replay.ledger SELECT f.* FROM sync.%I f', part);
         ELSE
             EXECUTE format('INSERT INTO replay.jobs SELECT id, schedule_id, planned_at, scheduled_at, created_at, trigger_type, status, page, '
-                           'error ->> ''cancelled'' FROM sync.%I WHERE schedule_id IS NOT NULL', part);
+                           'error ->> ''cancelled'', connection_id, job_type, finished_at FROM sync.%I', part);
         END IF;
         INSERT INTO replay.copied VALUES (part);
     END LOOP;
@@ -440,9 +440,10 @@ BEGIN
     UPDATE replay.clock SET now_at = at;
     PERFORM replay.keep('infinity');
     INSERT INTO replay.jobs
-    SELECT j.id, j.schedule_id, j.planned_at, j.scheduled_at, j.created_at, j.trigger_type, j.status, j.page, j.error ->> 'cancelled'
+    SELECT j.id, j.schedule_id, j.planned_at, j.scheduled_at, j.created_at, j.trigger_type, j.status, j.page, j.error ->> 'cancelled',
+           j.connection_id, j.job_type, j.finished_at
     FROM sync.sync_jobs j
-    WHERE j.schedule_id IS NOT NULL AND j.tableoid::regclass::text NOT IN (SELECT 'sync.' || c.name FROM replay.copied c);
+    WHERE j.tableoid::regclass::text NOT IN (SELECT 'sync.' || c.name FROM replay.copied c);
 END
 $$;
 
