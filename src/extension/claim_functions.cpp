@@ -3,8 +3,10 @@
 #include "extension/claim_hints.hpp"
 #include "extension/records.hpp"
 #include "extension/shared_state.hpp"
+#include "extension/tenant_lanes.hpp"
 
 extern "C" {
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -124,6 +126,8 @@ struct JobColumns {
     int priority;
     int scheduled_at;
     int retry_after;
+    int tenant_id;
+    int own_lane;
 };
 
 const JobColumns& columns_of(Relation table) {
@@ -131,9 +135,10 @@ const JobColumns& columns_of(Relation table) {
     if (columns.table != RelationGetRelid(table)) {
         TupleDesc descriptor = RelationGetDescr(table);
         columns = {InvalidOid, SPI_fnumber(descriptor, "provider_slug"), SPI_fnumber(descriptor, "priority"),
-                   SPI_fnumber(descriptor, "scheduled_at"), SPI_fnumber(descriptor, "retry_after")};
+                   SPI_fnumber(descriptor, "scheduled_at"), SPI_fnumber(descriptor, "retry_after"),
+                   SPI_fnumber(descriptor, "tenant_id"), SPI_fnumber(descriptor, "own_lane")};
         if (columns.provider_slug <= 0 || columns.priority <= 0 || columns.scheduled_at <= 0 ||
-            columns.retry_after <= 0) {
+            columns.retry_after <= 0 || columns.tenant_id <= 0 || columns.own_lane <= 0) {
             elog(ERROR, "table %s does not hold jobs", RelationGetRelationName(table));
         }
         columns.table = RelationGetRelid(table);
@@ -164,6 +169,23 @@ void remember_job(HeapTuple job, Relation table) {
     if (name_lane(&name, DatumGetTextPP(slug), DatumGetInt32(priority))) {
         remember_queued(name, due);
     }
+}
+
+// Puts the job into its tenant's own lane, or out of it. Returns the row to be written.
+HeapTuple choose_lane(HeapTuple job, Relation table, bool* own) {
+    const JobColumns& columns = columns_of(table);
+    TupleDesc descriptor = RelationGetDescr(table);
+    bool null = false;
+    const Datum tenant = heap_getattr(job, columns.tenant_id, descriptor, &null);
+    *own = !null && has_own_lane(DatumGetTextPP(tenant));
+    const Datum now = heap_getattr(job, columns.own_lane, descriptor, &null);
+    if (!null && DatumGetBool(now) == *own) {
+        return job;
+    }
+    Datum value = BoolGetDatum(*own);
+    bool is_null = false;
+    int column = columns.own_lane;
+    return heap_modify_tuple_by_cols(job, descriptor, 1, &column, &value, &is_null);
 }
 
 }  // namespace
@@ -261,7 +283,10 @@ SYNC_ENGINE_FUNCTION(job_queued) {
     }
     const auto* trigger = reinterpret_cast<TriggerData*>(fcinfo->context);
     HeapTuple job = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
-    if (claim_hints_available()) {
+    bool own = false;
+    job = choose_lane(job, trigger->tg_relation, &own);
+    // A tenant's own lane has no hint.
+    if (claim_hints_available() && !own) {
         remember_job(job, trigger->tg_relation);
     }
     return PointerGetDatum(job);

@@ -24,6 +24,7 @@ int backoff_max_seconds = 900;
 int dedupe_retention_days = -1;
 int default_interval_seconds = 900;
 bool enabled = true;
+bool fair_share = false;
 int execution_retention_days = 30;
 bool internal = false;
 char* tenant_id = nullptr;
@@ -122,6 +123,8 @@ constexpr RealSetting kRealSettings[] = {
 constexpr BoolSetting kBoolSettings[] = {
     {"sync_engine.background_ticks", "Whether the background workers tick.", &guc::background_ticks, true},
     {"sync_engine.enabled", "Off: no worker ticks and no job is claimed.", &guc::enabled, true},
+    {"sync_engine.fair_share", "Within a priority, tenants are served in proportion to their weights.",
+     &guc::fair_share, false},
 };
 
 // They size shared memory, so a running server cannot change them.

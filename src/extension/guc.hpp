@@ -14,6 +14,7 @@ extern int dedupe_retention_days;
 extern int default_interval_seconds;
 extern bool enabled;
 extern int execution_retention_days;
+extern bool fair_share;
 extern bool internal;
 extern int job_retention_days;
 extern double jitter_pct_max;

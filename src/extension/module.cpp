@@ -2,6 +2,7 @@
 #include "extension/boundary.hpp"
 #include "extension/claim_hints.hpp"
 #include "extension/due_hint.hpp"
+#include "extension/fair_shares.hpp"
 #include "extension/guc.hpp"
 #include "extension/launcher.hpp"
 #include "extension/metrics.hpp"
@@ -25,6 +26,7 @@ void _PG_init(void) {
     sync_engine::define_gucs();
     sync_engine::metrics_init();
     sync_engine::claim_hints_init();
+    sync_engine::fair_shares_init();
     sync_engine::register_claim_actions();
     sync_engine::register_tick_actions();
     sync_engine::launcher_init();

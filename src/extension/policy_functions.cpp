@@ -5,6 +5,7 @@
 
 #include "core/backoff.hpp"
 #include "core/interval.hpp"
+#include "core/request_rate.hpp"
 #include "core/schedule.hpp"
 #include "core/time.hpp"
 #include "extension/guc.hpp"
@@ -246,4 +247,39 @@ SYNC_ENGINE_FUNCTION(setting) {
 
 SYNC_ENGINE_FUNCTION(in_engine) {
     PG_RETURN_BOOL(guc::internal);
+}
+
+namespace {
+
+int rate_argument(FunctionCallInfo fcinfo) {
+    const int32 per_minute = PG_GETARG_INT32(2);
+    if (per_minute < 1) {
+        elog(ERROR, "a rate of %d requests a minute lets nothing through", per_minute);
+    }
+    return per_minute;
+}
+
+}  // namespace
+
+SYNC_ENGINE_FUNCTION(requests_left) {
+    if (PG_ARGISNULL(1) || PG_ARGISNULL(2)) {
+        PG_RETURN_NULL();
+    }
+    PG_RETURN_INT32(requests_left(optional_time(fcinfo, 0), PG_GETARG_TIMESTAMPTZ(1), rate_argument(fcinfo)));
+}
+
+SYNC_ENGINE_FUNCTION(next_request_at) {
+    if (PG_ARGISNULL(1) || PG_ARGISNULL(2)) {
+        PG_RETURN_NULL();
+    }
+    PG_RETURN_TIMESTAMPTZ(
+        next_request_at(optional_time(fcinfo, 0), PG_GETARG_TIMESTAMPTZ(1), rate_argument(fcinfo)));
+}
+
+SYNC_ENGINE_FUNCTION(busy_after_requests) {
+    if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3)) {
+        PG_RETURN_NULL();
+    }
+    PG_RETURN_TIMESTAMPTZ(busy_after_requests(optional_time(fcinfo, 0), PG_GETARG_TIMESTAMPTZ(1),
+                                              rate_argument(fcinfo), PG_GETARG_INT64(3)));
 }

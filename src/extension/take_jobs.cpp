@@ -1,6 +1,7 @@
 // The writing half of a claim: candidates become running jobs, each with the lease of its connection. Never
 // waits.
 #include "extension/boundary.hpp"
+#include "extension/claim_hints.hpp"
 #include "extension/claim_token.hpp"
 #include "extension/execution_rows.hpp"
 #include "extension/job_cursor.hpp"
@@ -22,7 +23,7 @@ namespace {
 
 struct JobColumns {
     AttrNumber id, tenant_id, connection_id, provider_slug, job_type, status, priority, attempts,
-        scheduled_at, retry_after, started_at, cursor, input, claimed_by, claimed_at, claim_token;
+        scheduled_at, retry_after, started_at, cursor, input, claimed_by, claimed_at, claim_token, own_lane;
 };
 
 // A provider as this call has met it.
@@ -43,7 +44,7 @@ struct Claim {
     RowTable* connections;
     RowTable* providers;
     JobColumns job;
-    AttrNumber running_job_id;
+    AttrNumber running_job_id, held_until;
     AttrNumber connection_status, connection_config, metadata;
     AttrNumber provider_status, connector, provider_config, hosts;
     Provider* known;
@@ -88,8 +89,10 @@ Claim start_claim(FunctionCallInfo fcinfo) {
                  column_of(jobs, "input"),
                  column_of(jobs, "claimed_by"),
                  column_of(jobs, "claimed_at"),
-                 column_of(jobs, "claim_token")};
+                 column_of(jobs, "claim_token"),
+                 column_of(jobs, "own_lane")};
     claim.running_job_id = column_of(claim.states, "running_job_id");
+    claim.held_until = column_of(claim.states, "held_until");
     claim.connection_status = column_of(claim.connections, "status");
     claim.connection_config = column_of(claim.connections, "config");
     claim.metadata = column_of(claim.connections, "metadata");
@@ -229,6 +232,22 @@ bool mark_running(const Claim& claim, Datum token, bool locked) {
     return change_row(claim.jobs, locked);
 }
 
+// Whether the remote has told the connection whose state was read to keep still. Then the job in claim->jobs
+// is set to the end of that, so that no claim meets it again before.
+bool put_off(const Claim& claim, const Provider& provider) {
+    const NullableDatum until = nullable_column(claim.states, claim.held_until);
+    if (until.isnull || DatumGetTimestampTz(until.value) <= claim.as_of) {
+        return false;
+    }
+    begin_change(claim.jobs);
+    set_column(claim.jobs, claim.job.retry_after, until.value);
+    if (change_row(claim.jobs, false) && !DatumGetBool(column_value(claim.jobs, claim.job.own_lane))) {
+        note_queued(provider.slug, DatumGetInt32(column_value(claim.jobs, claim.job.priority)),
+                    DatumGetTimestampTz(until.value));
+    }
+    return true;
+}
+
 // The lease that was just taken.
 void give_back(const Claim& claim) {
     CommandCounterIncrement();
@@ -250,7 +269,7 @@ HeapTuple take_job(Claim* claim) {
     Provider* provider = provider_of(claim, column_value(claim->jobs, claim->job.provider_slug));
     if (provider == nullptr || !provider->active || !find_row(claim->connections, F_INT8EQ, connection) ||
         !text_is(column_value(claim->connections, claim->connection_status), "active") ||
-        !find_row(claim->states, F_INT8EQ, connection) || !is_free(*claim)) {
+        !find_row(claim->states, F_INT8EQ, connection) || !is_free(*claim) || put_off(*claim, *provider)) {
         return nullptr;
     }
     if (!take_lease(*claim, column_value(claim->jobs, claim->job.id))) {

@@ -8,6 +8,7 @@
 #include "extension/policy.hpp"
 #include "extension/records.hpp"
 #include "extension/sql_functions.hpp"
+#include "extension/tenant_lanes.hpp"
 
 extern "C" {
 #include "commands/sequence.h"
@@ -40,7 +41,8 @@ struct Default {
 };
 
 struct NewJobColumns {
-    AttrNumber id, tenant_id, provider_slug, connection_id, job_type, scheduled_at, run_id, created_at;
+    AttrNumber id, tenant_id, provider_slug, connection_id, job_type, scheduled_at, run_id, created_at,
+        own_lane;
 };
 
 struct ConnectionColumns {
@@ -93,7 +95,8 @@ void find_defaults(Tick* tick) {
         const Form_pg_attribute attribute = TupleDescAttr(descriptor, column - 1);
         if (attribute->attisdropped || column == job.id || column == job.tenant_id ||
             column == job.provider_slug || column == job.connection_id || column == job.job_type ||
-            column == job.scheduled_at || column == job.run_id || column == job.created_at) {
+            column == job.scheduled_at || column == job.run_id || column == job.created_at ||
+            column == job.own_lane) {
             continue;
         }
         auto* expression = reinterpret_cast<Expr*>(build_column_default(tick->jobs->relation, column));
@@ -130,7 +133,8 @@ Tick start_tick(FunctionCallInfo fcinfo) {
                 column_of(jobs, "job_type"),
                 column_of(jobs, "scheduled_at"),
                 column_of(jobs, "run_id"),
-                column_of(jobs, "created_at")};
+                column_of(jobs, "created_at"),
+                column_of(jobs, "own_lane")};
     const RowTable* connections = tick.connections;
     tick.connection = {column_of(connections, "id"),
                        column_of(connections, "tenant_id"),
@@ -258,7 +262,10 @@ void add_job(Tick* tick, const Looked& looked) {
     const TimestampTz scheduled_at = *looked.plan.run.scheduled_at;
     const Datum id = Int64GetDatum(nextval_internal(tick->ids, false));
     set(tick->job.id, id);
-    set(tick->job.tenant_id, column_value(tick->connections, tick->connection.tenant_id));
+    const Datum tenant = column_value(tick->connections, tick->connection.tenant_id);
+    const bool own_lane = has_own_lane(DatumGetTextPP(tenant));
+    set(tick->job.tenant_id, tenant);
+    set(tick->job.own_lane, BoolGetDatum(own_lane));
     set(tick->job.provider_slug, PointerGetDatum(looked.provider->slug));
     set(tick->job.connection_id, looked.id);
     set(tick->job.job_type, tick->job_type);
@@ -266,7 +273,9 @@ void add_job(Tick* tick, const Looked& looked) {
     set(tick->job.run_id, id);
     set(tick->job.created_at, TimestampTzGetDatum(tick->as_of));
     add_row(tick->jobs, row);
-    note_queued(looked.provider->slug, 0, scheduled_at);
+    if (!own_lane) {
+        note_queued(looked.provider->slug, 0, scheduled_at);
+    }
     count_job(*tick, looked);
 }
 

@@ -161,3 +161,30 @@ CREATE FUNCTION sync._rows_are_plain(ends_jobs boolean) RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_rows_are_plain';
 COMMENT ON FUNCTION sync._rows_are_plain(boolean) IS
     'Internal: whether jobs, connections and their states may be written by place, since no trigger, rule, generated column or foreign key of an application wants to hear of it';
+
+-- Rates and turns: src/core/request_rate.hpp, src/core/fair_share.hpp.
+CREATE FUNCTION sync._requests_left(busy_until timestamptz, as_of timestamptz, per_minute int) RETURNS int
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_requests_left';
+COMMENT ON FUNCTION sync._requests_left(timestamptz, timestamptz, int) IS 'Internal: requests that may go now at that rate; null without a rate';
+
+CREATE FUNCTION sync._next_request_at(busy_until timestamptz, as_of timestamptz, per_minute int) RETURNS timestamptz
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_next_request_at';
+COMMENT ON FUNCTION sync._next_request_at(timestamptz, timestamptz, int) IS 'Internal: when the next request may go at that rate; null without a rate';
+
+CREATE FUNCTION sync._busy_after_requests(busy_until timestamptz, as_of timestamptz, per_minute int, requests bigint) RETURNS timestamptz
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_busy_after_requests';
+COMMENT ON FUNCTION sync._busy_after_requests(timestamptz, timestamptz, int, bigint) IS
+    'Internal: until when that many more requests last at that rate; null without a rate';
+
+CREATE FUNCTION sync._share_fairly(priorities int[], tenants text[], weights int[], most int[], wanted int) RETURNS int[]
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_share_fairly';
+COMMENT ON FUNCTION sync._share_fairly(int[], text[], int[], int[], int) IS
+    'Internal: how many jobs each gets of those wanted, the highest priority first, and within one each in its turn; equal priorities stand together';
+
+CREATE FUNCTION sync._refund_shares(priorities int[], tenants text[], weights int[], jobs int[]) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_refund_shares';
+COMMENT ON FUNCTION sync._refund_shares(int[], text[], int[], int[]) IS 'Internal: takes back what _share_fairly gave and was not there';
+
+CREATE FUNCTION sync._limits_written() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_limits_written';
+COMMENT ON FUNCTION sync._limits_written() IS 'Internal: every session reads the limits of tenants anew';

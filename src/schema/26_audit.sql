@@ -109,8 +109,8 @@ AS $$
         ('connections', 'connection', 'id', '{created_at,updated_at,has_schedules}',
          '{id,tenant_id,provider_slug,external_id,name,status,status_reason,last_incremental_finished_at}'),
         ('providers', 'provider', 'slug', '{created_at,updated_at}',
-         '{slug,display_name,status,status_reason,connector,allowed_hosts,backoff_base_seconds,backoff_max_seconds,backoff_jitter_factor,max_attempts,max_run_seconds}'),
-        ('tenant_limits', 'limits', 'tenant_id', '{tenant_id,updated_at}', '{max_connections,max_schedules,manual_triggers_per_minute}'),
+         '{slug,display_name,status,status_reason,connector,allowed_hosts,backoff_base_seconds,backoff_max_seconds,backoff_jitter_factor,max_attempts,max_run_seconds,max_running,requests_per_minute,connection_requests_per_minute}'),
+        ('tenant_limits', 'limits', 'tenant_id', '{tenant_id,updated_at}', '{max_connections,max_schedules,manual_triggers_per_minute,max_running,weight}'),
         ('sync_schedules', 'schedule', 'id', '{id,created_at,updated_at}',
          '{tenant_id,connection_id,name,description,schedule_type,cron_expression,timezone,is_active,job_type,priority,starts_at,ends_at,jitter_seconds,'
          'dst_gap,dst_fold,catch_up,catchup_limit,catchup_max_age,overlap,pause_reason,resume_at}')

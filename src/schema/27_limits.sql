@@ -5,13 +5,18 @@ CREATE TABLE sync.tenant_limits (
     max_connections int CHECK (max_connections >= 0),
     max_schedules int CHECK (max_schedules >= 0),
     manual_triggers_per_minute int CHECK (manual_triggers_per_minute >= 0),
-    updated_at timestamptz NOT NULL DEFAULT now()
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    max_running int CHECK (max_running >= 0),
+    weight int NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 1000)
 );
 COMMENT ON TABLE sync.tenant_limits IS 'Limits of tenants; the row of * holds those of tenants without a row of their own';
 COMMENT ON COLUMN sync.tenant_limits.max_connections IS 'Connections that the tenant may have; null: any number';
 COMMENT ON COLUMN sync.tenant_limits.max_schedules IS 'Schedules that the tenant may have; null: any number';
 COMMENT ON COLUMN sync.tenant_limits.manual_triggers_per_minute IS
     'Runs that may be asked for by hand: so many at once, and as many a minute after that; null: any number';
+COMMENT ON COLUMN sync.tenant_limits.max_running IS 'Jobs of the tenant that may run at once; null: any number';
+COMMENT ON COLUMN sync.tenant_limits.weight IS 'Its share of what is claimed while sync_engine.fair_share is on: twice the weight, twice the jobs';
+CREATE INDEX tenant_limits_running ON sync.tenant_limits (tenant_id) WHERE max_running IS NOT NULL;
 
 CREATE TABLE sync.tenant_tokens (
     tenant_id text PRIMARY KEY,
@@ -131,17 +136,80 @@ COMMENT ON FUNCTION sync._take_token(text, timestamptz) IS
     'Internal: counts a run that is asked for by hand; 53400, with the seconds to wait, where there are too many';
 
 CREATE FUNCTION sync.set_tenant_limits(tenant_id text, max_connections int DEFAULT NULL, max_schedules int DEFAULT NULL,
-    manual_triggers_per_minute int DEFAULT NULL) RETURNS void
+    manual_triggers_per_minute int DEFAULT NULL, max_running int DEFAULT NULL, weight int DEFAULT 1) RETURNS void
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    INSERT INTO sync.tenant_limits AS l (tenant_id, max_connections, max_schedules, manual_triggers_per_minute)
-    VALUES ($1, $2, $3, $4)
+    INSERT INTO sync.tenant_limits AS l (tenant_id, max_connections, max_schedules, manual_triggers_per_minute, max_running, weight)
+    VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (tenant_id) DO UPDATE
     SET max_connections = EXCLUDED.max_connections, max_schedules = EXCLUDED.max_schedules,
-        manual_triggers_per_minute = EXCLUDED.manual_triggers_per_minute, updated_at = now()
+        manual_triggers_per_minute = EXCLUDED.manual_triggers_per_minute, max_running = EXCLUDED.max_running, weight = EXCLUDED.weight,
+        updated_at = now()
 $$;
-COMMENT ON FUNCTION sync.set_tenant_limits(text, int, int, int) IS
+COMMENT ON FUNCTION sync.set_tenant_limits(text, int, int, int, int, int) IS
     'Sets all limits of a tenant, or with * those of tenants that have none of their own; null: no limit. What there is already stays';
 CREATE TRIGGER limits_audited AFTER INSERT OR UPDATE OR DELETE ON sync.tenant_limits
     FOR EACH ROW EXECUTE FUNCTION sync._audit_row();
+
+-- What a new limit of running jobs concerns goes into lanes of its own, at once as far as nobody else holds it; what is left, and
+-- what was being queued meanwhile, when a claim meets it. Nobody is waited for.
+CREATE FUNCTION sync._tenant_limited() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+BEGIN
+    WITH held AS MATERIALIZED (
+        SELECT j.id
+        FROM (SELECT c.id FROM sync.connections c WHERE c.tenant_id = NEW.tenant_id
+              UNION ALL
+              SELECT c.id FROM sync.connections c
+              WHERE NEW.tenant_id = '*' AND NOT EXISTS (SELECT 1 FROM sync.tenant_limits l WHERE l.tenant_id = c.tenant_id)) c
+        JOIN ONLY sync.sync_jobs j ON j.connection_id = c.id
+        WHERE j.status IN ('queued', 'running') AND NOT j.own_lane
+        FOR NO KEY UPDATE OF j SKIP LOCKED
+    )
+    UPDATE ONLY sync.sync_jobs j SET own_lane = true FROM held h WHERE j.id = h.id;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION sync._tenant_limited() IS 'Internal: puts a tenant''s live jobs into lanes of their own';
+-- By name before tenant_limited, which needs it.
+CREATE TRIGGER limits_written AFTER INSERT OR UPDATE OR DELETE ON sync.tenant_limits
+    FOR EACH ROW EXECUTE FUNCTION sync._limits_written();
+CREATE TRIGGER limits_truncated AFTER TRUNCATE ON sync.tenant_limits
+    FOR EACH STATEMENT EXECUTE FUNCTION sync._limits_written();
+CREATE TRIGGER tenant_limited AFTER INSERT OR UPDATE OF max_running, tenant_id ON sync.tenant_limits
+    FOR EACH ROW WHEN (NEW.max_running IS NOT NULL) EXECUTE FUNCTION sync._tenant_limited();
+
+-- What claims hold for providers, apart from them, for it is written often.
+CREATE TABLE sync.provider_state (
+    provider_slug text PRIMARY KEY REFERENCES sync.providers (slug) ON UPDATE CASCADE ON DELETE CASCADE,
+    busy_until timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE sync.provider_state IS 'Until when the requests made so far last at the rate that the provider is limited to';
+
+-- A remote that says when to come back means everybody who uses the same credentials. One connection's own are in its state.
+CREATE TABLE sync.credential_holds (
+    credential text PRIMARY KEY,
+    provider_slug text NOT NULL,
+    held_since timestamptz NOT NULL,
+    held_until timestamptz NOT NULL,
+    reason text
+);
+COMMENT ON TABLE sync.credential_holds IS
+    'Credentials of several connections that a remote has told to slow down: nothing that uses them is claimed until held_until';
+COMMENT ON COLUMN sync.credential_holds.credential IS 'provider:SLUG for those of a provider, else a digest of the auth section that connections of a tenant share';
+COMMENT ON COLUMN sync.credential_holds.reason IS 'The connection that was told so, and how';
+CREATE INDEX credential_holds_until ON sync.credential_holds (held_until);
+
+CREATE FUNCTION sync._credential(tenant text, slug text, config jsonb, provider_config jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN config OPERATOR(pg_catalog.?) 'auth'
+                THEN pg_catalog.md5(pg_catalog.jsonb_build_array(slug, tenant, config OPERATOR(pg_catalog.->) 'auth')::pg_catalog.text)
+                WHEN provider_config OPERATOR(pg_catalog.?) 'auth' THEN 'provider:' OPERATOR(pg_catalog.||) slug
+           END
+$$;
+COMMENT ON FUNCTION sync._credential(text, text, jsonb, jsonb) IS 'Internal: what connections of a tenant that use the same credentials have in common; null where none are used';

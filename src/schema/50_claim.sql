@@ -99,7 +99,7 @@ WITH RECURSIVE lanes AS (
     FROM lanes l
     CROSS JOIN LATERAL (SELECT sync._next_lane(l.slug, l.priority) AS priority) k
     LEFT JOIN LATERAL (SELECT j.priority FROM ONLY sync.sync_jobs j
-                       WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority < l.priority
+                       WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = l.slug AND j.priority < l.priority
                          AND j.priority > COALESCE(k.priority, -2147483649)
                        ORDER BY j.priority DESC LIMIT 1) x ON true
     WHERE x.priority IS NOT NULL OR k.priority IS NOT NULL
@@ -141,6 +141,10 @@ BEGIN
         RETURN;
     END IF;
     PERFORM sync._begin_claim(as_of);
+    IF sync._claims_are_limited(as_of) THEN
+        RETURN QUERY SELECT t.* FROM sync._claim_within_limits(incarnation, max_jobs, as_of) t;
+        RETURN;
+    END IF;
     LOOP
         -- Candidates in claim order, unlocked: locking each lane's first rows would hide them from other claimers.
         -- The subquery's order is the order in which they are gathered: the last one is where the next round goes on.
@@ -159,7 +163,7 @@ BEGIN
                     LEFT JOIN LATERAL (
                         SELECT j.id, j.ctid AS tid, j.connection_id, GREATEST(j.scheduled_at, j.retry_after) AS due
                         FROM ONLY sync.sync_jobs j
-                        WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+                        WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority
                           AND GREATEST(j.scheduled_at, j.retry_after) <= $3
                           AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
                         ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
@@ -197,6 +201,9 @@ BEGIN
     IF sync._is_quiet() THEN
         RETURN NULL;
     END IF;
+    IF sync._claims_are_limited(as_of) THEN
+        RETURN sync._next_claim_within_limits(as_of);
+    END IF;
     RETURN (
         SELECT min(x.due)
         FROM sync._lanes l
@@ -205,7 +212,7 @@ BEGIN
             FROM ONLY sync.sync_jobs j
             JOIN sync.connection_state s ON s.connection_id = j.connection_id
             JOIN sync.connections c ON c.id = j.connection_id
-            WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+            WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority
               AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
               AND s.running_job_id IS NULL AND c.status = 'active'
             ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id

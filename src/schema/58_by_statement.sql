@@ -13,6 +13,16 @@ SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
+    -- Whom the remote has told to keep still is set to the end of that, so that no claim meets it again before.
+    WITH held AS MATERIALIZED (
+        SELECT j.ctid AS job_tid, s.held_until
+        FROM unnest(candidates) w (tid)
+        JOIN ONLY sync.sync_jobs j ON j.ctid = w.tid
+        JOIN sync.connection_state s ON s.connection_id = j.connection_id
+        WHERE j.status = 'queued' AND s.held_until > $3
+        FOR NO KEY UPDATE OF j SKIP LOCKED
+    )
+    UPDATE ONLY sync.sync_jobs j SET retry_after = h.held_until FROM held h WHERE j.ctid = h.job_tid;
     RETURN QUERY
     WITH locked AS MATERIALIZED (
         -- Both rows are rechecked after locking, so the state seen is newer than the snapshot. Rows are found by their
@@ -27,7 +37,7 @@ BEGIN
         JOIN sync.connections c ON c.id = j.connection_id
         JOIN sync.providers p ON p.slug = j.provider_slug
         WHERE j.status = 'queued' AND GREATEST(j.scheduled_at, j.retry_after) <= $3 AND s.running_job_id IS NULL
-          AND c.status = 'active' AND p.status = 'active'
+          AND (s.held_until IS NULL OR s.held_until <= $3) AND c.status = 'active' AND p.status = 'active'
         FOR NO KEY UPDATE OF j, s SKIP LOCKED
     ), leased AS (
         UPDATE sync.connection_state s SET running_job_id = o.id

@@ -50,11 +50,24 @@ DECLARE
     jitter_default float8 := sync._setting('backoff_jitter_factor');
     attempts_default int := sync._setting('max_attempts');
     refused bigint[];
+    limited record;
 BEGIN
     PERFORM sync._ensure_history(as_of);
     SELECT array_agg(j.connection_id) INTO refused
     FROM unnest($1, $3) u (id, kind) JOIN ONLY sync.sync_jobs j ON j.id = u.id
     WHERE u.kind = 'unauthorized';
+    IF 'rate_limited' = ANY ($3) THEN
+        SELECT array_agg(j.connection_id) AS connections, array_agg($5 + make_interval(secs => b.wait)) AS untils,
+               array_agg(left(sync._cut_error(u.error) ->> 'message', 500)) AS reasons
+        INTO limited
+        FROM unnest($1, $2, $3, $4) u (id, error, kind, hint)
+        JOIN ONLY sync.sync_jobs j ON j.id = u.id
+        JOIN sync.providers p ON p.slug = j.provider_slug
+        CROSS JOIN LATERAL (SELECT sync._backoff(j.attempts, COALESCE(p.backoff_base_seconds, base_default),
+                                                 COALESCE(p.backoff_max_seconds, max_default), u.hint)::float8 AS wait) b
+        WHERE u.kind = 'rate_limited';
+        PERFORM sync._hold_credentials(limited.connections, limited.untils, limited.reasons, as_of);
+    END IF;
     RETURN QUERY
     WITH result AS MATERIALIZED (
         SELECT j.*, sync._cut_error(u.error) || jsonb_build_object('kind', u.kind) AS new_error, u.kind AS new_kind, u.caller,

@@ -62,7 +62,7 @@ AS $$
     SELECT 'sync_oldest_due_age_seconds', 'gauge', 'Age of the oldest job that is due and not claimed', '{}',
            COALESCE(GREATEST(extract(epoch FROM now() - min(x.due)), 0), 0)::float8
     FROM (SELECT (SELECT GREATEST(j.scheduled_at, j.retry_after) FROM ONLY sync.sync_jobs j
-                  WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+                  WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority
                     AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
                   ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1) AS due
           FROM sync._lanes l) x

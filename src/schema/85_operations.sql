@@ -334,7 +334,7 @@ BEGIN
     FROM (SELECT 1
           FROM sync._lanes l
           CROSS JOIN LATERAL (SELECT j.id FROM ONLY sync.sync_jobs j
-                              WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+                              WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority
                                 AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
                                 AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
                               ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1001) x
@@ -343,7 +343,7 @@ BEGIN
     SELECT min(x.due) INTO since
     FROM sync._lanes l
     CROSS JOIN LATERAL (SELECT GREATEST(j.scheduled_at, j.retry_after) AS due, j.connection_id FROM ONLY sync.sync_jobs j
-                        WHERE j.status = 'queued' AND j.provider_slug = l.slug AND j.priority = l.priority
+                        WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority
                           AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
                           AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
                         ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 100) x

@@ -7,7 +7,7 @@ GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals, sync.sync_schedules, sync.tenant_limits TO sync_admin;
 GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.signal_keys, sync.executors, sync.connection_state, sync.partitions, sync.database_identity,
     sync.deleted_connections, sync.schedule_state, sync.schedule_fires, sync.schedule_status, sync.execution_history, sync.run_history,
-    sync.audit_log, sync.settings_seen, sync.tenant_tokens,
+    sync.audit_log, sync.settings_seen, sync.tenant_tokens, sync.provider_state, sync.credential_holds,
     sync.connection_status, sync.queue, sync.metrics,
     sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled TO sync_admin;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
@@ -72,7 +72,7 @@ BEGIN
     -- A call each: it rewrites one catalog row, which one statement may do but once.
     FOREACH name IN ARRAY ARRAY['providers', 'connections', 'connections_id_seq', 'sync_jobs', 'sync_jobs_id_seq', 'sync_executions',
         'sync_executions_id_seq', 'signals', 'signals_id_seq', 'signal_pages', 'signal_pages_seq_seq', 'signal_keys', 'partitions', 'executors', 'database_identity', 'deleted_connections',
-        'tenant_isolation', 'tenant_limits', 'tenant_tokens', 'sync_schedules', 'sync_schedules_id_seq', 'schedule_state', 'schedule_fires', 'schedule_fires_id_seq',
+        'tenant_isolation', 'tenant_limits', 'tenant_tokens', 'provider_state', 'credential_holds', 'sync_schedules', 'sync_schedules_id_seq', 'schedule_state', 'schedule_fires', 'schedule_fires_id_seq',
         'audit_log', 'audit_log_id_seq', 'audit_key', 'settings_seen'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('sync.' || name)::pg_catalog.regclass, '');
     END LOOP;

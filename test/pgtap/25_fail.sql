@@ -95,6 +95,7 @@ SELECT connection('persistent', NULL, at('09:00'));
 SELECT job('persistent');
 CREATE FUNCTION attempt(kind text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM sync.lift_hold(conn('persistent'), at('10:00'));
     UPDATE sync.sync_jobs SET retry_after = NULL WHERE connection_id = conn('persistent') AND status = 'queued';
     PERFORM claim(at('10:00'));
     RETURN fail('persistent', at('10:00'), kind);
@@ -128,6 +129,7 @@ SELECT is((SELECT enqueued FROM sync.tick(at('10:30'))), 1, 'another type leaves
 -- Errors of every shape and size
 CREATE FUNCTION stored_error(error jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM sync.lift_hold(conn('other type'), at('10:40'));
     UPDATE sync.sync_jobs SET retry_after = NULL, scheduled_at = at('10:00') WHERE connection_id = conn('other type') AND status = 'queued';
     PERFORM claim(at('10:40'));
     PERFORM sync.fail_job(r.id, r.claim_token, stored_error.error, 'rate_limited', NULL, at('10:40')) FROM running('other type') r;

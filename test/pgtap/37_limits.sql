@@ -75,10 +75,10 @@ SELECT is(told($$SELECT sync.trigger(conn('c1'), as_of => at('11:00'))$$), '5340
 -- Who sets them, and that it is known
 SELECT alike(told($$SELECT sync.set_tenant_limits('')$$), '23514 | %tenant_limits_tenant_id_check%', 'a tenant has a name');
 SELECT alike(told($$SELECT sync.set_tenant_limits('A', max_schedules => -1)$$), '23514 | %tenant_limits_max_schedules_check%', 'a number is one');
-SELECT is(has_function_privilege('sync_tenant', 'sync.set_tenant_limits(text, int, int, int)', 'EXECUTE'), false, 'a tenant does not set its own');
-SELECT is(has_function_privilege('sync_admin', 'sync.set_tenant_limits(text, int, int, int)', 'EXECUTE'), true, 'whoever administers the engine does');
+SELECT is(has_function_privilege('sync_tenant', 'sync.set_tenant_limits(text, int, int, int, int, int)', 'EXECUTE'), false, 'a tenant does not set its own');
+SELECT is(has_function_privilege('sync_admin', 'sync.set_tenant_limits(text, int, int, int, int, int)', 'EXECUTE'), true, 'whoever administers the engine does');
 SELECT results_eq($$SELECT action, before, after FROM sync.audit_log WHERE object_kind = 'limits' AND object_id = 'A' ORDER BY id LIMIT 3$$,
-    $$VALUES ('limits.create', NULL::jsonb, '{"max_connections": 4}'::jsonb), ('limits.update', '{"max_connections": 4}', '{"max_connections": 1}'), ('limits.update', '{"max_connections": 1}', '{"max_connections": 0}')$$,
+    $$VALUES ('limits.create', NULL::jsonb, '{"weight": 1, "max_connections": 4}'::jsonb), ('limits.update', '{"max_connections": 4}', '{"max_connections": 1}'), ('limits.update', '{"max_connections": 1}', '{"max_connections": 0}')$$,
     'the audit log tells who changed what');
 SELECT is((SELECT count(*) FROM sync.tenant_tokens), 1::bigint, 'only who is limited is counted');
 SELECT is(sync._limits_of('nobody'), (SELECT l FROM sync.tenant_limits l WHERE tenant_id = '*'), 'whoever has no row of his own has that of *');

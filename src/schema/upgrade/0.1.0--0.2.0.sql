@@ -9,7 +9,12 @@ DROP INDEX sync.connection_state_due;
 ALTER TABLE sync.connections ADD UNIQUE (tenant_id, id);
 ALTER TABLE sync.connections ADD COLUMN has_schedules boolean NOT NULL DEFAULT false;
 ALTER TABLE sync.sync_jobs ADD COLUMN schedule_id bigint, ADD COLUMN planned_at timestamptz,
-    ADD COLUMN trigger_type text NOT NULL DEFAULT 'scheduled';
+    ADD COLUMN trigger_type text NOT NULL DEFAULT 'scheduled', ADD COLUMN own_lane boolean NOT NULL DEFAULT false;
+DROP INDEX sync.sync_jobs_claim;
+ALTER TABLE sync.providers ADD COLUMN max_running int CHECK (max_running >= 0), ADD COLUMN requests_per_minute int CHECK (requests_per_minute > 0),
+    ADD COLUMN connection_requests_per_minute int CHECK (connection_requests_per_minute > 0);
+ALTER TABLE sync.connections ADD COLUMN requests_per_minute int CHECK (requests_per_minute > 0);
+ALTER TABLE sync.connection_state ADD COLUMN busy_until timestamptz, ADD COLUMN held_until timestamptz;
 ALTER TABLE sync.sync_executions ADD COLUMN schedule_id bigint, ADD COLUMN planned_at timestamptz,
     ADD COLUMN trigger_type text NOT NULL DEFAULT 'scheduled', ADD COLUMN cursor_before jsonb;
 ALTER TABLE sync.database_identity ADD COLUMN epoch int NOT NULL DEFAULT 1;
