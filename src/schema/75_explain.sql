@@ -38,6 +38,7 @@ BEGIN
                          'status is ' || c.status || COALESCE(': ' || c.status_reason, ''));
     RETURN QUERY VALUES ('provider', CASE WHEN p.status = 'active' THEN 'ok' ELSE 'blocked' END,
                          format('%s is %s%s', p.slug, p.status, COALESCE(': ' || p.status_reason, '')));
+    RETURN QUERY SELECT l.aspect, l.verdict, l.detail FROM sync._explain_limits($1, $2) l;
     SELECT e.base_seconds INTO base FROM sync._effective_interval(c.metadata #> '{sync,interval_seconds}') e;
     RETURN QUERY SELECT e.aspect, e.verdict, e.detail
                  FROM sync.sync_schedules x CROSS JOIN LATERAL sync._explain_next(x, $2) e
@@ -65,6 +66,8 @@ BEGIN
         ELSIF s.running_job_id IS NOT NULL THEN
             RETURN QUERY VALUES ('job', 'waiting', format('%s job %s is queued until job %s of the same connection ends',
                 j.job_type, j.id, s.running_job_id));
+        ELSIF j.retry_after > $2 AND j.attempts = 0 THEN
+            RETURN QUERY VALUES ('job', 'waiting', format('%s job %s is held back until %s', j.job_type, j.id, sync._format_utc(j.retry_after)));
         ELSIF j.retry_after > $2 THEN
             RETURN QUERY VALUES ('job', 'waiting', format('%s job %s failed in attempt %s (%s: %s) and is tried again at %s', j.job_type, j.id,
                 j.attempts, j.error_kind, left(COALESCE(j.error ->> 'message', 'no message'), 200), sync._format_utc(j.retry_after)));

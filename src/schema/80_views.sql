@@ -37,7 +37,7 @@ SELECT j.id AS job_id, j.tenant_id, j.provider_slug, j.connection_id, j.job_type
            WHEN c.status <> 'active' THEN 'connection ' || c.status
            WHEN p.status <> 'active' THEN 'provider paused'
            WHEN s.running_job_id IS NOT NULL THEN 'waits for job ' || s.running_job_id
-           WHEN j.retry_after > now() THEN 'in backoff'
+           WHEN j.retry_after > now() THEN CASE WHEN j.attempts > 0 THEN 'in backoff' ELSE 'held back' END
            WHEN j.scheduled_at > now() THEN 'scheduled'
            ELSE 'claimable'
        END AS state
@@ -60,7 +60,7 @@ AS $$
     GROUP BY k.status
     UNION ALL
     SELECT 'sync_oldest_due_age_seconds', 'gauge', 'Age of the oldest job that is due and not claimed', '{}',
-           COALESCE(GREATEST(extract(epoch FROM now() - min(x.due)), 0), 0)::float8
+           COALESCE(GREATEST(extract(epoch FROM now() - LEAST(min(x.due), (SELECT min(l.due) FROM sync._tenant_lanes l WHERE l.due <= now()))), 0), 0)::float8
     FROM (SELECT (SELECT GREATEST(j.scheduled_at, j.retry_after) FROM ONLY sync.sync_jobs j
                   WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority
                     AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)

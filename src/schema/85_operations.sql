@@ -103,6 +103,23 @@ SELECT 'provider' AS scope, p.slug AS provider_slug, NULL::text AS tenant_id, NU
 FROM sync.providers p
 WHERE p.status <> 'active'
 UNION ALL
+SELECT 'provider', l.slug, NULL, NULL, NULL, NULL, NULL, NULL, format('%s of %s jobs running', l.running, l.max_running)
+FROM sync._provider_loads l
+WHERE l.running >= l.max_running
+UNION ALL
+SELECT 'provider', l.slug, NULL, NULL, NULL, NULL, NULL, sync._next_request_at(l.busy_until, now(), l.requests_per_minute),
+       l.requests_per_minute || ' pages a minute'
+FROM sync._provider_loads l
+WHERE sync._requests_left(l.busy_until, now(), l.requests_per_minute) < 1
+UNION ALL
+SELECT 'credentials', h.provider_slug, NULL, NULL, NULL, NULL, NULL, h.held_until, 'rate limited' || COALESCE(': ' || h.reason, '')
+FROM sync.credential_holds h
+WHERE h.held_until > now()
+UNION ALL
+SELECT 'tenant', NULL, l.tenant_id, NULL, NULL, NULL, NULL, NULL, format('%s of %s jobs running', l.running, l.max_running)
+FROM sync._tenant_loads l
+WHERE l.running >= l.max_running AND l.due <= now()
+UNION ALL
 SELECT 'connection', j.provider_slug, j.tenant_id, j.connection_id, c.external_id, j.id, j.attempts, j.retry_after,
        'rate limited' || COALESCE(': ' || left(j.error ->> 'message', 500), '')
 FROM ONLY sync.sync_jobs j
@@ -110,7 +127,7 @@ JOIN sync.connections c ON c.id = j.connection_id
 -- What sync_jobs_failing holds.
 WHERE j.error_kind = 'rate_limited' AND j.retry_after > now() AND j.attempts > 0 AND j.status = 'queued';
 COMMENT ON VIEW sync.throttled IS
-    'Who is held back: paused providers, and connections that the remote system has told to slow down, until when';
+    'Who is held back: paused providers, providers and tenants that run or ask for as much as they may, credentials and connections that the remote system has told to slow down, until when';
 
 -- sync.health(): each part is a function of its own that returns rows of the same form.
 
@@ -338,6 +355,13 @@ BEGIN
                                 AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
                                 AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (l.from_due, l.from_id)
                               ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1001) x
+          UNION ALL
+          SELECT 1
+          FROM sync._tenant_lanes l
+          CROSS JOIN LATERAL (SELECT j.id FROM ONLY sync.sync_jobs j
+                              WHERE j.status = 'queued' AND j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority AND j.tenant_id = l.tenant_id
+                                AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
+                              ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1001) x
           LIMIT 1001) n;
     -- The oldest that could begin: one that waits for another job of its connection is not the executors' fault.
     SELECT min(x.due) INTO since
@@ -349,6 +373,17 @@ BEGIN
                         ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 100) x
     JOIN sync.connection_state s ON s.connection_id = x.connection_id
     WHERE s.running_job_id IS NULL;
+    -- Nor is a tenant that runs as much as it may.
+    since := LEAST(since, (
+        SELECT min(x.due)
+        FROM sync._tenant_lanes l
+        LEFT JOIN sync._tenant_loads o ON o.tenant_id = l.tenant_id
+        CROSS JOIN LATERAL (SELECT GREATEST(j.scheduled_at, j.retry_after) AS due FROM ONLY sync.sync_jobs j
+                            JOIN sync.connection_state s ON s.connection_id = j.connection_id
+                            WHERE j.status = 'queued' AND j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority AND j.tenant_id = l.tenant_id
+                              AND GREATEST(j.scheduled_at, j.retry_after) <= as_of AND s.running_job_id IS NULL
+                            ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1) x
+        WHERE l.due <= as_of AND (o.tenant_id IS NULL OR o.running < o.max_running)));
     late := COALESCE(as_of - since, interval '0');
     SELECT count(*) FILTER (WHERE e.heartbeat_at > as_of - lease) AS alive, count(*) AS known,
            string_agg(e.name, ', ' ORDER BY e.name) FILTER (WHERE e.heartbeat_at > as_of - lease) AS names,
@@ -369,8 +404,8 @@ BEGIN
 
     RETURN QUERY SELECT 'due jobs', v.verdict,
         CASE WHEN due = 0 THEN 'no job is due and unclaimed'
-             ELSE sync._tally(due, 1000, 'job') || ' due and unclaimed, ' || COALESCE('the oldest since ' || sync._span(late),
-                 'all behind other jobs of their connections') END,
+             ELSE sync._tally(due, 1000, 'job') || ' due and unclaimed, ' || COALESCE('the oldest since ' || sync._span(as_of - since),
+                 'all behind other jobs of their connections or tenants') END,
         CASE WHEN v.verdict = 'ok' THEN NULL
              WHEN hosts.alive = 0 THEN 'start sync-executor'
              ELSE 'start more executors, or those that there are with a larger --concurrency' END
@@ -411,6 +446,7 @@ DECLARE
     broken record;
     failing record;
     slowed record;
+    held text;
     paused record;
     total double precision := (SELECT GREATEST(c.reltuples, pg_stat_get_live_tuples(c.oid)) FROM pg_class c WHERE c.oid = 'sync.connections'::regclass);
 BEGIN
@@ -443,11 +479,14 @@ BEGIN
           FROM (SELECT j.provider_slug, j.retry_after FROM ONLY sync.sync_jobs j
                 WHERE j.error_kind = 'rate_limited' AND j.retry_after > as_of AND j.attempts > 0 AND j.status IN ('queued', 'running') LIMIT 1001) x
           GROUP BY 1) g;
-    RETURN QUERY SELECT 'rate limits', CASE WHEN slowed.n > 0 THEN 'info' ELSE 'ok' END,
-        CASE WHEN slowed.n > 0 THEN sync._tally(slowed.n, 1000, 'connection') || ' told to slow down (' || left(slowed.by_provider, 200) || '), until '
-                                    || sync._format_utc(slowed.until)
+    held := (SELECT string_agg(DISTINCT h.provider_slug, ', ') FROM sync.credential_holds h WHERE h.held_until > as_of);
+    RETURN QUERY SELECT 'rate limits', CASE WHEN slowed.n > 0 OR held IS NOT NULL THEN 'info' ELSE 'ok' END,
+        CASE WHEN slowed.n > 0 OR held IS NOT NULL
+             THEN concat_ws('; ', CASE WHEN slowed.n > 0 THEN sync._tally(slowed.n, 1000, 'connection') || ' told to slow down (' || left(slowed.by_provider, 200)
+                                                              || '), until ' || sync._format_utc(slowed.until) END,
+                            'held back is all that uses the same credentials (' || left(held, 200) || ')')
              ELSE 'no connection is told to slow down' END,
-        CASE WHEN slowed.n > 0 THEN
+        CASE WHEN slowed.n > 0 OR held IS NOT NULL THEN
             'SELECT * FROM sync.throttled ORDER BY until;  -- if it lasts, longer intervals: sync.set_interval(connection_id, seconds)' END;
 
     SELECT count(*) AS n, string_agg(p.slug || COALESCE(' (' || p.status_reason || ')', ''), ', ' ORDER BY p.slug) AS names, min(p.slug) AS example

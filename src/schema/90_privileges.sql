@@ -21,7 +21,7 @@ DECLARE
 BEGIN
     FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
              WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND (p.proname LIKE '\_%' OR p.proname = 'forget_tenant')
-               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time}')
+               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time,_requests_left,_next_request_at}')
                AND pg_catalog.has_function_privilege('sync_admin', p.oid, 'EXECUTE') LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM sync_admin', f);
     END LOOP;
@@ -60,7 +60,8 @@ GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.health(timesta
 -- Functions inside a view are called with the reader's rights.
 GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb), sync._table_metrics(), sync._metrics_catalog(),
     sync._metrics_snapshot(), sync._metrics_available(), sync._count_in(jsonb, text), sync._sees_tenant(text),
-    sync._local_time(timestamptz, text) TO sync_viewer;
+    sync._local_time(timestamptz, text), sync._requests_left(timestamptz, timestamptz, int),
+    sync._next_request_at(timestamptz, timestamptz, int) TO sync_viewer;
 
 -- What a dump must hold: all that is not derived. The dated tables are ordinary tables and are dumped anyway;
 -- database_identity is in, so that a restored database carries its former identity and stays quiet.

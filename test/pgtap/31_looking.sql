@@ -95,7 +95,7 @@ DELETE FROM sync.connections;
 SELECT connection(x, NULL, at('10:00'), slug => CASE WHEN x = 'provider paused' THEN 'gitlab' ELSE 'github' END)
 FROM unnest('{running,claimable,scheduled,in backoff,provider paused,connection error}'::text[]) x;
 SELECT job(external_id, scheduled_at => CASE WHEN external_id = 'scheduled' THEN now() + interval '1 day' ELSE '2020-01-01 UTC' END) FROM sync.connections;
-UPDATE sync.sync_jobs SET retry_after = now() + interval '1 day' WHERE connection_id = conn('in backoff');
+UPDATE sync.sync_jobs SET attempts = 1, retry_after = now() + interval '1 day' WHERE connection_id = conn('in backoff');
 UPDATE sync.sync_jobs SET status = 'running' WHERE connection_id = conn('running');
 SELECT job('running', 'full', scheduled_at => '2020-01-01 UTC');
 SELECT sync.pause_provider('gitlab');
