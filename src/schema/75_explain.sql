@@ -73,6 +73,9 @@ BEGIN
                 j.attempts, j.error_kind, left(COALESCE(j.error ->> 'message', 'no message'), 200), sync._format_utc(j.retry_after)));
         ELSIF j.scheduled_at > $2 THEN
             RETURN QUERY VALUES ('job', 'waiting', format('%s job %s is scheduled for %s', j.job_type, j.id, sync._format_utc(j.scheduled_at)));
+        ELSIF EXISTS (SELECT 1 FROM sync._explain_limits($1, $2) l WHERE l.verdict = 'waiting') THEN
+            RETURN QUERY VALUES ('job', 'waiting', format('%s job %s is due since %s and waits for its limits, see there', j.job_type, j.id,
+                sync._format_utc(GREATEST(j.scheduled_at, j.retry_after))));
         ELSE
             RETURN QUERY SELECT 'job', 'due', format('%s job %s is due since %s and waits for an executor; %s heard of in the last %s s', j.job_type, j.id,
                 sync._format_utc(GREATEST(j.scheduled_at, j.retry_after)),

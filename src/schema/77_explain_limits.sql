@@ -42,8 +42,9 @@ BEGIN
     SELECT x.* INTO s FROM sync.connection_state x WHERE x.connection_id = connection;
     SELECT x.* INTO h FROM sync.credential_holds x WHERE x.credential = sync._credential(c.tenant_id, p.slug, c.config, p.config);
     IF GREATEST(s.held_until, h.held_until) > as_of THEN
-        RETURN QUERY VALUES ('limits', 'waiting', format('the remote has told %s to slow down: nothing of it is claimed before %s%s',
-            CASE WHEN h.held_until >= s.held_until OR s.held_until IS NULL THEN 'all that use these credentials' ELSE 'this connection' END,
+        RETURN QUERY VALUES ('limits', 'waiting', format('%s claimed before %s%s',
+            CASE WHEN h.held_until >= s.held_until OR s.held_until IS NULL
+                 THEN 'its credentials were told to slow down: nothing that uses them is' ELSE 'it was told to slow down: nothing of it is' END,
             sync._format_utc(GREATEST(s.held_until, h.held_until)), CASE WHEN h.held_until > as_of THEN COALESCE(' (' || h.reason || ')', '') ELSE '' END));
     END IF;
     SELECT l.* INTO load FROM sync._provider_loads l WHERE l.slug = p.slug;

@@ -1,6 +1,6 @@
 -- What an operator is told of limits: explain, throttled, queue, health, metrics.
 \ir include/setup.psql
-SELECT plan(24);
+SELECT plan(25);
 SELECT fix_jitter();
 SET LOCAL sync_engine.backoff_jitter_factor = 0;
 CREATE FUNCTION told(external text) RETURNS text LANGUAGE sql AS $$
@@ -25,6 +25,7 @@ SELECT is(checked('due jobs'), 'critical: 3 jobs due and unclaimed, the oldest s
 SELECT is((SELECT value FROM sync.metrics WHERE name = 'sync_oldest_due_age_seconds'), 1800::float8, 'metrics: lanes count');
 SELECT claim(now());
 SELECT is(told('a1'), 'waiting: 1 of 1 jobs that tenant A may run at once are running', 'explain: a tenant that has none');
+SELECT alike(job_told('a1'), 'waiting: incremental job % is due since then and waits for its limits, see there', 'explain: the job says so');
 SELECT row_eq('SELECT scope, provider_slug, tenant_id, connection_id, until, reason FROM sync.throttled',
     ROW('tenant'::text, NULL::text, 'A'::text, NULL::bigint, NULL::timestamptz, '1 of 1 jobs running'::text), 'throttled: a tenant');
 SELECT is(checked('due jobs'), 'ok: 2 jobs due and unclaimed, all behind other jobs of their connections or tenants', 'health: that is not the executors'' fault');
@@ -56,7 +57,7 @@ UPDATE sync.connections SET requests_per_minute = NULL;
 SELECT job('a' || i, scheduled_at => now() - i * interval '10 minutes') FROM generate_series(1, 3) i;
 SELECT claim(now(), 1);
 SELECT sync.fail_job(r.id, r.claim_token, '{"message": "status 429"}', 'rate_limited', 300) FROM running('a3') r;
-SELECT is(told('a1'), format('waiting: the remote has told all that use these credentials to slow down: nothing of it is claimed before %s (connection %s: status 429)',
+SELECT is(told('a1'), format('waiting: its credentials were told to slow down: nothing that uses them is claimed before %s (connection %s: status 429)',
     sync._format_utc(now() + interval '5 minutes'), conn('a3')), 'explain: credentials');
 SELECT results_eq('SELECT scope, provider_slug, until, reason FROM sync.throttled ORDER BY 1',
     $$SELECT * FROM (VALUES ('connection', 'api', now() + interval '5 minutes', 'rate limited: status 429'),
@@ -65,7 +66,7 @@ SELECT is(checked('rate limits'), format('info: 1 connection told to slow down (
     sync._format_utc(now() + interval '5 minutes')), 'health: credentials');
 SELECT job('b2'), claim(now());
 SELECT fail('b2', now(), 'rate_limited', 60);
-SELECT alike(told('b2'), 'waiting: the remote has told this connection to slow down: nothing of it is claimed before %', 'explain: a connection');
+SELECT alike(told('b2'), 'waiting: it was told to slow down: nothing of it is claimed before %', 'explain: a connection');
 SELECT sync.lift_hold(conn('a1'));
 SELECT is(told('a1'), NULL, 'explain: lifted');
 
