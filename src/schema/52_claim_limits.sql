@@ -74,6 +74,95 @@ $$;
 COMMENT ON FUNCTION sync._try_lock_claims(text, text) IS
     'Internal: whether no other claim is counting the running jobs of this tenant or provider; tenants share 1,024 locks, so that no claim needs more';
 
+-- While a provider's own credentials are held back: the due jobs of connections that have theirs.
+CREATE FUNCTION sync._own_credential_jobs(as_of timestamptz, slug text, OUT id bigint, OUT tid tid, OUT connection_id bigint, OUT tenant_id text,
+    OUT own_lane boolean, OUT priority int, OUT due timestamptz)
+RETURNS SETOF record
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+    SELECT j.id, j.ctid, j.connection_id, j.tenant_id, j.own_lane, j.priority, GREATEST(j.scheduled_at, j.retry_after)
+    FROM sync.connections c
+    JOIN sync.connection_state s ON s.connection_id = c.id
+    JOIN ONLY sync.sync_jobs j ON j.connection_id = c.id
+    WHERE c.provider_slug = slug AND c.config ? 'auth' AND c.status = 'active' AND s.running_job_id IS NULL
+      AND j.status = 'queued' AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
+$$;
+COMMENT ON FUNCTION sync._own_credential_jobs(timestamptz, text) IS 'Internal: due jobs of connections with credentials of their own';
+
+CREATE FUNCTION sync._lanes_with_work(as_of timestamptz, fair boolean, closed text[], shut text[], passed tid[],
+    OUT slug text, OUT priority int, OUT lane text, OUT cap int, OUT weight int, OUT held boolean, OUT due timestamptz, OUT id bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH open AS MATERIALIZED (
+        SELECT o.slug, o.held FROM sync._open_providers(as_of, closed) o WHERE o.room IS NULL OR o.room > 0
+    ), full_up AS MATERIALIZED (
+        SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane GROUP BY 1
+    ), own AS MATERIALIZED (
+        SELECT l.slug, l.priority, l.tenant_id, COALESCE(t.max_running, d.max_running) AS cap, COALESCE(t.weight, d.weight, 1) AS weight, l.due, l.id,
+               o.held
+        FROM (SELECT x.slug, x.priority, x.tenant_id, x.due, x.id, false AS held FROM sync._tenant_lanes x
+              UNION ALL
+              (SELECT DISTINCT ON (o.slug, k.priority, k.tenant_id) o.slug, k.priority, k.tenant_id, k.due, k.id, true
+               FROM open o CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
+               WHERE o.held AND k.own_lane AND k.tid <> ALL (passed)
+               ORDER BY o.slug, k.priority, k.tenant_id, k.due, k.id)) l
+        JOIN open o ON o.slug = l.slug AND o.held = l.held
+        LEFT JOIN sync.tenant_limits t ON t.tenant_id = l.tenant_id
+        LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
+        LEFT JOIN full_up r ON r.tenant_id = l.tenant_id
+        WHERE l.due <= as_of AND l.tenant_id <> ALL (shut) AND COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)
+    )
+    SELECT w.slug, w.priority, w.tenant_id, w.cap, w.weight, w.held, f.due, f.id
+    FROM own w
+    -- The first that could begin: jobs behind others of their connections do not make a lane's turn.
+    CROSS JOIN LATERAL (
+        (SELECT w.due, w.id WHERE w.held)
+        UNION ALL
+        (SELECT GREATEST(j.scheduled_at, j.retry_after), j.id
+         FROM ONLY sync.sync_jobs j
+         JOIN sync.connection_state s ON s.connection_id = j.connection_id
+         JOIN sync.connections c ON c.id = j.connection_id
+         WHERE NOT w.held AND j.status = 'queued' AND j.own_lane AND j.provider_slug = w.slug AND j.priority = w.priority AND j.tenant_id = w.tenant_id
+           AND GREATEST(j.scheduled_at, j.retry_after) <= as_of AND s.running_job_id IS NULL AND c.status = 'active' AND j.ctid <> ALL (passed)
+         ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1)
+        LIMIT 1) f
+    UNION ALL
+    -- What has no lane of its own, queued before fair_share was on, has a turn together.
+    SELECT k.slug, k.priority, '', NULL, 1, o.held, f.due, f.id
+    FROM sync._lanes k
+    JOIN open o ON o.slug = k.slug AND NOT o.held
+    CROSS JOIN LATERAL (
+        SELECT GREATEST(j.scheduled_at, j.retry_after) AS due, j.id
+        FROM ONLY sync.sync_jobs j
+        JOIN sync.connection_state s ON s.connection_id = j.connection_id
+        JOIN sync.connections c ON c.id = j.connection_id
+        WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = k.slug AND j.priority = k.priority
+          AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
+          AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (k.from_due, k.from_id)
+          AND s.running_job_id IS NULL AND c.status = 'active' AND j.ctid <> ALL (passed)
+        ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1) f
+    WHERE fair
+    UNION ALL
+    SELECT o.slug, k.priority, '', NULL, 1, true, min(k.due), min(k.id)
+    FROM open o
+    CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
+    WHERE fair AND o.held AND NOT k.own_lane AND k.tid <> ALL (passed)
+    GROUP BY o.slug, k.priority;
+END
+$$;
+COMMENT ON FUNCTION sync._lanes_with_work(timestamptz, boolean, text[], text[], tid[]) IS
+    'Internal: the lanes of tenants with room that have a job which could begin, and the first such job; lane is the tenant. With fair also what has no lane of its own, as lane of nobody';
+
 CREATE FUNCTION sync._claim_within_limits(incarnation text, max_jobs int, as_of timestamptz,
     OUT job_id bigint, OUT claim_token uuid, OUT tenant_id text, OUT connection_id bigint, OUT provider_slug text,
     OUT job_type text, OUT priority int, OUT attempts int, OUT cursor jsonb, OUT input jsonb, OUT connector text, OUT config jsonb)
@@ -90,9 +179,10 @@ DECLARE
     fair boolean := sync._setting('fair_share') = 1;
     holds boolean := EXISTS (SELECT 1 FROM sync.credential_holds h WHERE h.held_until > as_of);
     wanted int := max_jobs;
-    chunk int := GREATEST(max_jobs, 64);
+    reach int := max_jobs;  -- lanes, and jobs of each, that a round looks at
     closed text[];          -- providers whose jobs another claim is counting
     shut text[] := '{}';    -- tenants likewise
+    newly_shut text[];
     passed tid[] := '{}';   -- jobs that could not be had
     taken bigint[];
     lanes record;
@@ -104,66 +194,46 @@ BEGIN
     FROM sync.providers p
     WHERE p.status = 'active' AND (p.max_running IS NOT NULL OR p.requests_per_minute IS NOT NULL)
       AND NOT sync._try_lock_claims('provider', p.slug);
-    SELECT NULL::int[] AS priorities, NULL::text[] AS tenants, NULL::int[] AS weights, NULL::int[] AS most INTO turns;
-    FOR round IN 1 .. 100 LOOP
-        -- Which tenants' lanes have something due and room, by the job that is due first: of these, as many as jobs are wanted hold
-        -- all that comes next.
-        SELECT array_agg(x.slug) AS slugs, array_agg(x.priority) AS priorities, array_agg(x.tenant_id) AS tenants, array_agg(x.cap) AS caps,
-               array_agg(x.weight) AS weights, array_agg(x.due) AS dues, array_agg(x.held) AS held
+    SELECT NULL::int[] AS priorities, NULL::text[] AS lanes, NULL::int[] AS weights, NULL::int[] AS most INTO turns;
+    FOR round IN 1 .. 1000 LOOP
+        -- Of the lanes in the order of their first jobs, as many as jobs are wanted hold all that comes next.
+        SELECT array_agg(x.slug) AS slugs, array_agg(x.priority) AS priorities, array_agg(x.lane) AS lanes, array_agg(x.cap) AS caps,
+               array_agg(x.weight) AS weights, array_agg(x.due) AS dues, array_agg(x.held) AS held, count(*) >= reach AND NOT fair AS cut
         INTO lanes
-        FROM (SELECT l.slug, l.priority, l.tenant_id, COALESCE(t.max_running, d.max_running) AS cap, COALESCE(t.weight, d.weight, 1) AS weight, l.due, o.held
-              FROM sync._tenant_lanes l
-              JOIN sync._open_providers(as_of, closed) o ON o.slug = l.slug
-              LEFT JOIN sync.tenant_limits t ON t.tenant_id = l.tenant_id
-              LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
-              LEFT JOIN (SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane GROUP BY 1) r
-                  ON r.tenant_id = l.tenant_id
-              WHERE l.due <= as_of AND l.tenant_id <> ALL (shut) AND (o.room IS NULL OR o.room > 0)
-                AND COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)
+        FROM (SELECT l.* FROM sync._lanes_with_work(as_of, fair, closed, shut, passed) l
               ORDER BY l.priority DESC, l.due, l.id
-              LIMIT CASE WHEN fair THEN NULL ELSE wanted END) x;
+              LIMIT CASE WHEN fair THEN NULL ELSE reach END) x;
         IF fair THEN
-            -- What has no lane of its own, queued before fair_share was on, has a turn together.
-            SELECT array_agg(g.priority) AS priorities, array_agg(g.tenant_id) AS tenants, array_agg(g.weight) AS weights, array_agg(g.most) AS most
+            SELECT array_agg(g.priority) AS priorities, array_agg(g.lane) AS lanes, array_agg(g.weight) AS weights, array_agg(g.most) AS most
             INTO turns
-            FROM (SELECT u.priority, u.tenant_id, max(u.weight) AS weight, LEAST(max(u.most), wanted) AS most
-                  FROM (SELECT w.priority, w.tenant_id, w.weight, COALESCE(w.cap, wanted) AS most, w.due
-                        FROM unnest(lanes.priorities, lanes.tenants, lanes.weights, lanes.caps, lanes.dues) w (priority, tenant_id, weight, cap, due)
-                        UNION ALL
-                        SELECT k.priority, '', 1, wanted, x.due
-                        FROM sync._lanes k
-                        CROSS JOIN LATERAL (
-                            SELECT GREATEST(j.scheduled_at, j.retry_after) AS due FROM ONLY sync.sync_jobs j
-                            WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = k.slug AND j.priority = k.priority
-                              AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
-                              AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (k.from_due, k.from_id)
-                            ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1) x) u
-                  GROUP BY u.priority, u.tenant_id
-                  ORDER BY u.priority DESC, min(u.due), u.tenant_id) g;
-            given := sync._share_fairly(turns.priorities, turns.tenants, turns.weights, turns.most, wanted);
+            FROM (SELECT u.priority, u.lane, max(u.weight) AS weight, LEAST(max(COALESCE(u.cap, wanted)), wanted) AS most
+                  FROM unnest(lanes.priorities, lanes.lanes, lanes.weights, lanes.caps, lanes.dues) u (priority, lane, weight, cap, due)
+                  GROUP BY u.priority, u.lane
+                  ORDER BY u.priority DESC, min(u.due), u.lane) g;
+            given := sync._share_fairly(turns.priorities, turns.lanes, turns.weights, turns.most, wanted);
         END IF;
-        SELECT shut || COALESCE(array_agg(x.tenant_id), '{}') INTO shut
-        FROM (SELECT DISTINCT u.tenant_id FROM unnest(lanes.priorities, lanes.tenants, lanes.caps) u (priority, tenant_id, cap)
+        SELECT COALESCE(array_agg(x.lane), '{}') INTO newly_shut
+        FROM (SELECT DISTINCT u.lane FROM unnest(lanes.priorities, lanes.lanes, lanes.caps) u (priority, lane, cap)
               WHERE u.cap IS NOT NULL
-                AND (NOT fair OR EXISTS (SELECT 1 FROM unnest(turns.priorities, turns.tenants, given) n (priority, tenant_id, jobs)
-                                         WHERE n.tenant_id = u.tenant_id AND n.priority = u.priority AND n.jobs > 0))) x
-        WHERE NOT sync._try_lock_claims('tenant', x.tenant_id);
+                AND (NOT fair OR EXISTS (SELECT 1 FROM unnest(turns.priorities, turns.lanes, given) n (priority, lane, jobs)
+                                         WHERE n.lane = u.lane AND n.priority = u.priority AND n.jobs > 0))) x
+        WHERE NOT sync._try_lock_claims('tenant', x.lane);
+        shut := shut || newly_shut;
 
         -- A statement of its own, whose snapshot is newer than the locks: what runs is counted to the last job.
         WITH open AS MATERIALIZED (
             SELECT o.slug, o.room, o.held FROM sync._open_providers(as_of, closed) o WHERE o.room IS NULL OR o.room > 0
         ), turn AS MATERIALIZED (
-            SELECT n.priority, n.tenant_id, n.jobs FROM unnest(turns.priorities, turns.tenants, given) n (priority, tenant_id, jobs)
-            WHERE fair AND n.jobs > 0
+            SELECT n.priority, n.lane, n.jobs FROM unnest(turns.priorities, turns.lanes, given) n (priority, lane, jobs) WHERE fair AND n.jobs > 0
         ), lane AS MATERIALIZED (
-            SELECT u.slug, u.priority, u.tenant_id, u.cap, u.held, CASE WHEN fair THEN n.jobs ELSE wanted END AS jobs
-            FROM unnest(lanes.slugs, lanes.priorities, lanes.tenants, lanes.caps, lanes.held) u (slug, priority, tenant_id, cap, held)
-            LEFT JOIN turn n ON n.priority = u.priority AND n.tenant_id = u.tenant_id
-            WHERE u.tenant_id <> ALL (shut) AND (NOT fair OR n.jobs IS NOT NULL)
+            SELECT u.slug, u.priority, u.lane, u.cap, u.held, GREATEST(CASE WHEN fair THEN n.jobs ELSE wanted END, reach) AS jobs
+            FROM unnest(lanes.slugs, lanes.priorities, lanes.lanes, lanes.caps, lanes.held) u (slug, priority, lane, cap, held)
+            LEFT JOIN turn n ON n.priority = u.priority AND n.lane = u.lane
+            WHERE u.lane <> ALL (shut) AND (NOT fair OR n.jobs IS NOT NULL)
         ), room AS MATERIALIZED (
-            SELECT l.tenant_id, l.cap - CASE WHEN l.cap IS NOT NULL
-                       THEN (SELECT count(*) FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane AND r.tenant_id = l.tenant_id) END AS jobs
-            FROM (SELECT DISTINCT x.tenant_id, x.cap FROM lane x) l
+            SELECT l.lane, l.cap - CASE WHEN l.cap IS NOT NULL
+                       THEN (SELECT count(*) FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane AND r.tenant_id = l.lane) END AS jobs
+            FROM (SELECT DISTINCT x.lane, x.cap FROM lane x WHERE x.lane <> '') l
         ), seen AS MATERIALIZED (
             SELECT x.id, x.tid, x.connection_id, x.tenant_id, k.slug, k.priority, x.due, '' AS lane
             FROM sync._lanes k
@@ -175,31 +245,27 @@ BEGIN
                   AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
                   AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (k.from_due, k.from_id)
                 ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
-                LIMIT chunk) x ON true
+                LIMIT GREATEST(reach, 64)) x ON true
             WHERE sync._claim_saw(k.lane, x.due, x.id)
             UNION ALL
-            SELECT x.id, x.tid, x.connection_id, l.tenant_id, l.slug, l.priority, x.due, l.tenant_id
+            SELECT x.id, x.tid, x.connection_id, l.lane, l.slug, l.priority, x.due, l.lane
             FROM lane l
             CROSS JOIN LATERAL (
                 SELECT j.id, j.ctid AS tid, j.connection_id, GREATEST(j.scheduled_at, j.retry_after) AS due
                 FROM ONLY sync.sync_jobs j
                 JOIN sync.connection_state s ON s.connection_id = j.connection_id
-                WHERE j.status = 'queued' AND j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority AND j.tenant_id = l.tenant_id
+                WHERE j.status = 'queued' AND j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority AND j.tenant_id = l.lane
                   AND GREATEST(j.scheduled_at, j.retry_after) <= as_of AND s.running_job_id IS NULL AND j.ctid <> ALL (passed)
                 ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
                 LIMIT l.jobs) x
-            WHERE NOT l.held
+            WHERE NOT l.held AND l.lane <> ''
             UNION ALL
-            -- While the provider's own credentials are held back, those of connections that have theirs.
-            SELECT j.id, j.ctid, j.connection_id, j.tenant_id, o.slug, j.priority, GREATEST(j.scheduled_at, j.retry_after),
-                   CASE WHEN j.own_lane THEN j.tenant_id ELSE '' END
+            SELECT k.id, k.tid, k.connection_id, k.tenant_id, o.slug, k.priority, k.due, CASE WHEN k.own_lane THEN k.tenant_id ELSE '' END
             FROM open o
-            JOIN sync.connections c ON c.provider_slug = o.slug AND c.config ? 'auth'
-            JOIN ONLY sync.sync_jobs j ON j.connection_id = c.id
-            WHERE o.held AND j.status = 'queued' AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
-              AND (NOT j.own_lane OR j.tenant_id IN (SELECT r.tenant_id FROM room r))
+            CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
+            WHERE o.held AND (NOT k.own_lane OR k.tenant_id IN (SELECT r.lane FROM room r))
         ), judged AS MATERIALIZED (
-            SELECT v.id, v.tid, v.connection_id, v.tenant_id, v.slug, v.priority, v.due, v.lane, o.room AS provider_room, r.jobs AS tenant_room, n.jobs AS turn,
+            SELECT v.id, v.tid, v.connection_id, v.slug, v.priority, v.due, v.lane, o.room AS provider_room, r.jobs AS tenant_room, n.jobs AS turn,
                    v.lane = '' AND COALESCE(t.max_running, d.max_running) IS NOT NULL AS stray,
                    GREATEST(h.held_until, s.held_until,
                             CASE WHEN q.per_minute IS NOT NULL THEN sync._next_request_at(s.busy_until, as_of, q.per_minute) END) AS not_before
@@ -212,8 +278,8 @@ BEGIN
             LEFT JOIN sync.credential_holds h ON holds AND h.credential = sync._credential(c.tenant_id, p.slug, c.config, p.config) AND h.held_until > as_of
             LEFT JOIN sync.tenant_limits t ON t.tenant_id = v.tenant_id
             LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
-            LEFT JOIN room r ON r.tenant_id = v.tenant_id AND v.lane <> ''
-            LEFT JOIN turn n ON n.priority = v.priority AND n.tenant_id = v.lane
+            LEFT JOIN room r ON r.lane = v.lane
+            LEFT JOIN turn n ON n.priority = v.priority AND n.lane = v.lane
             WHERE s.running_job_id IS NULL AND c.status = 'active' AND v.tid <> ALL (passed)
         ), ranked AS (
             SELECT y.*, row_number() OVER (PARTITION BY y.slug ORDER BY y.priority DESC, y.due, y.id) AS of_provider,
@@ -236,67 +302,92 @@ BEGIN
                (SELECT array_agg(y.tid) FROM judged y WHERE NOT y.stray AND y.not_before > as_of) AS early,
                (SELECT array_agg(y.not_before) FROM judged y WHERE NOT y.stray AND y.not_before > as_of) AS not_before,
                (SELECT count(*) FROM seen) AS seen,
-               EXISTS (SELECT 1 FROM seen v WHERE v.lane = '' GROUP BY v.slug, v.priority HAVING count(*) >= chunk) AS more
+               EXISTS (SELECT 1 FROM seen v WHERE v.lane = '' GROUP BY v.slug, v.priority HAVING count(*) >= GREATEST(reach, 64)) AS cut
         INTO found;
 
-        IF found.strays IS NOT NULL THEN
-            WITH held AS MATERIALIZED (
-                SELECT j.ctid AS tid FROM ONLY sync.sync_jobs j WHERE j.ctid = ANY (found.strays) AND j.status = 'queued' FOR NO KEY UPDATE SKIP LOCKED
-            )
-            UPDATE ONLY sync.sync_jobs j SET own_lane = true FROM held h WHERE j.ctid = h.tid;
-        END IF;
-        IF found.early IS NOT NULL THEN
-            WITH held AS MATERIALIZED (
-                SELECT j.ctid AS tid, e.not_before
-                FROM unnest(found.early, found.not_before) e (tid, not_before)
-                JOIN ONLY sync.sync_jobs j ON j.ctid = e.tid
-                WHERE j.status = 'queued'
-                FOR NO KEY UPDATE OF j SKIP LOCKED
-            )
-            UPDATE ONLY sync.sync_jobs j SET retry_after = h.not_before FROM held h WHERE j.ctid = h.tid;
-        END IF;
+        PERFORM sync._sort_out(found.strays, found.early, found.not_before);
+        passed := passed || found.strays || found.early;
         taken := '{}';
         IF cardinality(found.tids) > 0 THEN
-            IF sync._rows_are_plain(false) THEN
-                FOR job_id, claim_token, tenant_id, connection_id, provider_slug, job_type, priority, attempts, cursor, input, connector, config IN
-                    SELECT t.* FROM sync._take_jobs(found.tids, found.connections, incarnation, as_of) t LOOP
-                    taken := taken || job_id;
-                    RETURN NEXT;
-                END LOOP;
-            ELSE
-                FOR job_id, claim_token, tenant_id, connection_id, provider_slug, job_type, priority, attempts, cursor, input, connector, config IN
-                    SELECT t.* FROM sync._take_jobs_by_statement(found.tids, incarnation, as_of) t LOOP
-                    taken := taken || job_id;
-                    RETURN NEXT;
-                END LOOP;
-            END IF;
+            FOR job_id, claim_token, tenant_id, connection_id, provider_slug, job_type, priority, attempts, cursor, input, connector, config IN
+                SELECT t.* FROM sync._take_in_order(found.tids, found.connections, incarnation, as_of) t LOOP
+                taken := taken || job_id;
+                RETURN NEXT;
+            END LOOP;
             PERFORM sync._count_requests(taken, as_of);
             wanted := wanted - cardinality(taken);
             passed := passed || found.tids;
         END IF;
         IF fair THEN
-            PERFORM sync._refund_shares(array_agg(u.priority), array_agg(u.tenant_id), array_agg(u.weight), array_agg(u.unused))
-            FROM (SELECT n.priority, n.tenant_id, n.weight, (n.jobs - count(j.id))::int AS unused
-                  FROM unnest(turns.priorities, turns.tenants, turns.weights, given) n (priority, tenant_id, weight, jobs)
+            PERFORM sync._refund_shares(array_agg(u.priority), array_agg(u.lane), array_agg(u.weight), array_agg(u.unused))
+            FROM (SELECT n.priority, n.lane, n.weight, (n.jobs - count(j.id))::int AS unused
+                  FROM unnest(turns.priorities, turns.lanes, turns.weights, given) n (priority, lane, weight, jobs)
                   LEFT JOIN (SELECT t.id, t.priority, CASE WHEN t.own_lane THEN t.tenant_id ELSE '' END AS lane
-                             FROM ONLY sync.sync_jobs t WHERE t.id = ANY (taken)) j ON j.priority = n.priority AND j.lane = n.tenant_id
+                             FROM ONLY sync.sync_jobs t WHERE t.id = ANY (taken)) j ON j.priority = n.priority AND j.lane = n.lane
                   WHERE n.jobs > 0
-                  GROUP BY n.priority, n.tenant_id, n.weight, n.jobs
+                  GROUP BY n.priority, n.lane, n.weight, n.jobs
                   HAVING n.jobs > count(j.id)) u;
         END IF;
         EXIT WHEN wanted <= 0;
-        IF found.strays IS NULL AND found.early IS NULL THEN
-            -- Nothing was left out, and nothing could not be had.
-            EXIT WHEN NOT fair AND NOT found.more AND found.seen < wanted + cardinality(taken) AND cardinality(taken) = cardinality(found.tids);
-            EXIT WHEN cardinality(found.tids) = 0 AND NOT found.more;
-            IF cardinality(found.tids) = 0 THEN
-                chunk := LEAST(chunk::bigint * 8, 1000000)::int;
-            END IF;
+        IF found.strays IS NULL AND found.early IS NULL AND NOT lanes.cut AND NOT found.cut THEN
+            -- All that is due was looked at: nothing could be had, or all that there was.
+            EXIT WHEN cardinality(found.tids) = 0 AND newly_shut = '{}';
+            EXIT WHEN NOT fair AND found.seen < wanted + cardinality(taken) AND cardinality(taken) = cardinality(found.tids);
+        END IF;
+        IF cardinality(found.tids) = 0 THEN
+            reach := LEAST(reach::bigint * 8, 1000000)::int;
         END IF;
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION sync._claim_within_limits(text, int, timestamptz) IS 'Internal: claim_jobs where something is limited';
+
+CREATE FUNCTION sync._take_in_order(candidates tid[], connections bigint[], incarnation text, as_of timestamptz,
+    OUT job_id bigint, OUT claim_token uuid, OUT tenant_id text, OUT connection_id bigint, OUT provider_slug text, OUT job_type text,
+    OUT priority int, OUT attempts int, OUT cursor jsonb, OUT input jsonb, OUT connector text, OUT config jsonb)
+RETURNS SETOF record
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+BEGIN
+    IF sync._rows_are_plain(false) THEN
+        RETURN QUERY SELECT t.* FROM sync._take_jobs($1, $2, $3, $4) t;
+    ELSE
+        RETURN QUERY SELECT t.* FROM sync._take_jobs_by_statement($1, $3, $4) t;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sync._take_in_order(tid[], bigint[], text, timestamptz) IS 'Internal: claims these jobs, as far as they can be had';
+
+-- Jobs that a claim has met where they should not be. What another session holds is left to the next one.
+CREATE FUNCTION sync._sort_out(strays tid[], early tid[], not_before timestamptz[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+SET enable_seqscan = off
+AS $$
+BEGIN
+    IF strays IS NOT NULL THEN
+        WITH held AS MATERIALIZED (
+            SELECT j.ctid AS tid FROM ONLY sync.sync_jobs j WHERE j.ctid = ANY (strays) AND j.status = 'queued' FOR NO KEY UPDATE SKIP LOCKED
+        )
+        UPDATE ONLY sync.sync_jobs j SET own_lane = true FROM held h WHERE j.ctid = h.tid;
+    END IF;
+    IF early IS NOT NULL THEN
+        WITH held AS MATERIALIZED (
+            SELECT j.ctid AS tid, e.not_before
+            FROM unnest(early, not_before) e (tid, not_before)
+            JOIN ONLY sync.sync_jobs j ON j.ctid = e.tid
+            WHERE j.status = 'queued'
+            FOR NO KEY UPDATE OF j SKIP LOCKED
+        )
+        UPDATE ONLY sync.sync_jobs j SET retry_after = h.not_before FROM held h WHERE j.ctid = h.tid;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sync._sort_out(tid[], tid[], timestamptz[]) IS
+    'Internal: puts jobs of limited tenants into their lanes, and sets jobs that may not begin yet to their time';
 
 CREATE FUNCTION sync._count_requests(jobs bigint[], as_of timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER

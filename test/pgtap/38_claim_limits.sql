@@ -1,6 +1,6 @@
 -- What claims keep to: running jobs of tenants and providers, requests a minute, credentials that are held back, turns.
 \ir include/setup.psql
-SELECT plan(90);
+SELECT plan(95);
 SELECT fix_jitter();
 SET LOCAL sync_engine.backoff_jitter_factor = 0;
 -- The external ids of what a claim returned, in its order.
@@ -184,6 +184,22 @@ SELECT is(claimed(at('11:13')), 'q2', 'what had not failed itself comes');
 DELETE FROM sync.connections;
 SELECT sync.tick(at('11:13'));
 SELECT is(sync._claims_are_limited(at('11:20')), false, 'nothing is left behind');
+
+-- Lanes whose jobs cannot begin do not stand in front of those that can
+SELECT sync.set_tenant_limits('*', max_running => 5);
+SELECT backlog('busy' || i, 1, since => '06:00') FROM generate_series(1, 20) i;
+SELECT is(claim(at('11:14')), 20::bigint, 'twenty tenants run a job each');
+SELECT job('busy' || i || '1', 'full', scheduled_at => at('06:30')) FROM generate_series(1, 20) i;
+SELECT backlog('idle', 2);
+SELECT is(claimed(at('11:14'), 1), 'idle1', 'another one''s job that is due later, although theirs wait for their connections');
+SET LOCAL sync_engine.fair_share = on;
+SELECT is(claimed(at('11:14'), 1), 'idle2', 'with turns as well');
+SELECT is(claimed(at('11:14'), 1), '', 'then there is nothing');
+SET LOCAL sync_engine.fair_share = off;
+SELECT is(claimed(at('11:14'), 1), '', 'nor without turns');
+DELETE FROM sync.tenant_limits;
+DELETE FROM sync.connections;
+SELECT sync.tick(at('11:14'));
 
 -- Turns
 SET LOCAL sync_engine.fair_share = on;

@@ -66,7 +66,8 @@ $node->safe_psql(
     SELECT sync.create_schedule(6, 'by hand', 'realtime', as_of => '2026-02-27 10:00Z'), sync.skip_next(1, '2026-02-27 10:01Z');
     SELECT sync.tick('2026-03-01 12:06:30Z');
     SELECT sync.pause_schedule(2, 'for a while', '2026-03-05 10:00Z', '2026-03-01 12:11Z');
-    SELECT sync.set_tenant_limits('t1', 100, 50, 10);
+    SELECT sync.set_tenant_limits('t1', 100, 50, 10, 2, 3);
+    INSERT INTO sync.provider_state SELECT slug, '2026-03-01 12:00Z' FROM sync.providers;
     SELECT sync.enable_tenant_isolation() > 0;
     DROP PROCEDURE public.run_all;});
 my $statuses = $node->safe_psql('source', 'SELECT string_agg(DISTINCT status, $$ $$ ORDER BY status) FROM sync.sync_jobs');
