@@ -1,0 +1,91 @@
+"""Limits as executors meet them: what may not run yet is left alone, and comes when it may."""
+
+from harness.waiting import wait_until
+
+
+def connections(engine, count, tenant="acme", **config):
+    """So many, each with a repository of its own that answers slowly enough for runs to overlap."""
+    made = []
+    for _ in range(count):
+        repo = engine.repo(items=1)
+        repo.behave("slow", seconds=0.2)
+        made.append(engine.connection(tenant=tenant, config={"repo": repo.name, **config}))
+    return made
+
+
+def most_at_once(engine):
+    """Of the attempts in the history, how many ran at one moment."""
+    return engine.db.value(
+        """SELECT max(n) FROM (SELECT count(*) AS n FROM sync.sync_executions a
+                               JOIN sync.sync_executions b ON b.started_at <= a.started_at AND b.finished_at > a.started_at
+                               GROUP BY a.id) x"""
+    )
+
+
+def succeeded(engine):
+    return engine.db.value("SELECT count(*) FROM sync.sync_executions WHERE status = 'succeeded'")
+
+
+def test_running_jobs_of_a_tenant(engine):
+    engine.github()
+    engine.db.run("SELECT sync.set_tenant_limits('acme', max_running => 2)")
+    for connection in connections(engine, 10):
+        engine.trigger(connection)
+    for number in (1, 2):
+        engine.executor("--concurrency", "8", name=f"executor-{number}")
+    engine.wait_idle()
+    assert succeeded(engine) == 10
+    assert most_at_once(engine) <= 2
+
+
+def test_running_jobs_of_a_provider(engine):
+    engine.github()
+    engine.db.run("UPDATE sync.providers SET max_running = 3")
+    for number in range(10):
+        engine.trigger(connections(engine, 1, tenant=f"tenant-{number}")[0])
+    for number in (1, 2):
+        engine.executor("--concurrency", "8", name=f"executor-{number}")
+    engine.wait_idle()
+    assert succeeded(engine) == 10
+    assert most_at_once(engine) <= 3
+
+
+def test_pages_a_minute(engine):
+    engine.github()
+    # One a second, six at once.
+    engine.db.run("UPDATE sync.providers SET requests_per_minute = 60")
+    for connection in connections(engine, 8):
+        engine.trigger(connection)
+    engine.executor()
+    engine.wait_idle()
+    starts = [row[0] for row in engine.db.rows("SELECT extract(epoch FROM started_at) FROM sync.sync_executions ORDER BY started_at")]
+    assert len(starts) == 8
+    assert starts[7] - starts[0] >= 1.99
+
+
+def test_a_rate_limit_holds_back_all_who_use_the_credentials(engine):
+    engine.github(auth={"type": "bearer", "token": {"$env": "DEMO_TOKEN"}})
+    first, *others = connections(engine, 6)
+    repo = engine.repo(items=1)
+    repo.script({"kind": "rate_limit", "status": 429, "retry_after": 3, "reset_in": None})
+    engine.db.run(
+        "UPDATE sync.connections SET config = jsonb_build_object('repo', %s::text) WHERE id = %s", repo.name, first
+    )
+    engine.trigger(first)
+    engine.executor("--allow-secret-env", "DEMO_TOKEN", env={"DEMO_TOKEN": "t0ken"})
+    held = wait_until(
+        lambda: engine.db.value("SELECT extract(epoch FROM max(held_until)) FROM sync.credential_holds"),
+        lambda: f"no hold\n{engine.tails()}",
+    )
+    for connection in others:
+        engine.trigger(connection)
+    engine.wait_idle()
+    starts = [
+        row[0]
+        for row in engine.db.rows(
+            "SELECT extract(epoch FROM started_at) FROM sync.sync_executions WHERE connection_id = ANY (%s)", others
+        )
+    ]
+    assert len(starts) == 5
+    assert min(starts) >= held
+    assert [attempt["status"] for attempt in engine.attempts(first)] == ["failed", "succeeded"]
