@@ -58,7 +58,7 @@ UPDATE sync.connections SET tenant_id = 'C' WHERE external_id = 'c1';
 -- Runs by hand: a minute's worth at once, then as they come
 SELECT sync.set_tenant_limits('C', manual_triggers_per_minute => 3);
 SELECT is(told($$SELECT sync.trigger(conn('c1'), as_of => at('10:00'))$$), 'done', 'run ' || i) FROM generate_series(1, 3) i;
-SELECT is(told($$SELECT sync.trigger(conn('c1'), as_of => at('10:00'))$$), '53400 | tenant C may ask for 3 runs a minute by hand | Try again in 20 seconds.', 'too many: how long to wait is told');
+SELECT is(told($$SELECT sync.trigger(conn('c1'), as_of => at('10:00'))$$), '53400 | tenant C may ask for 3 runs a minute by hand | Try again in 20 seconds.', 'Rate Limiting of manual sync triggers: how long to wait is told');
 SELECT is(told($$SELECT sync.trigger(conn('c1'), as_of => at('10:00:12'))$$), '53400 | tenant C may ask for 3 runs a minute by hand | Try again in 8 seconds.', 'and counts down');
 SELECT is(told($$SELECT sync.trigger(conn('c1'), as_of => at('10:00:20'))$$), 'done', 'then one more');
 SELECT is(told($$SELECT sync.trigger(conn('c1'), as_of => at('10:00:20'))$$), '53400 | tenant C may ask for 3 runs a minute by hand | Try again in 20 seconds.', 'just one');

@@ -31,7 +31,7 @@ SELECT is(sync._claims_are_limited(at('10:00')), true, 'with one they have');
 SELECT backlog('A', 5), backlog('B', 3, since => '09:00');
 SELECT is(own_lane('A1'), true, 'the jobs of a limited tenant wait in a lane of their own');
 SELECT is(own_lane('B1'), false, 'those of others do not');
-SELECT is(claimed(at('10:00')), 'A1 A2 B1 B2 B3', 'a tenant''s running jobs: as many as it may, and all of the others''');
+SELECT is(claimed(at('10:00')), 'A1 A2 B1 B2 B3', 'Resource Limits, concurrent sync executions per tenant: as many as it may, and all of the others''');
 SELECT is(claimed(at('10:00')), '', 'none before one of them ends');
 SELECT is(sync.next_claim_at(at('10:00')), NULL, 'until then an executor may sleep');
 SELECT done('A1');
