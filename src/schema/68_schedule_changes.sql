@@ -251,13 +251,30 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._replans(sync.sync_schedules, sync.sync_schedules) IS 'Internal: whether a change of a schedule is one of when or how it runs';
 
+-- What a schedule has queued goes with it; what was asked for by hand stays.
+CREATE FUNCTION sync._cancel_of_schedule(connection_id bigint, schedule_id bigint, as_of timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    queued bigint[];
+BEGIN
+    SELECT array_agg(j.id) INTO queued
+    FROM (SELECT x.id FROM ONLY sync.sync_jobs x
+          WHERE x.connection_id = $1 AND x.schedule_id = $2 AND x.status = 'queued' AND x.trigger_type <> 'manual' ORDER BY x.id FOR UPDATE) j;
+    IF queued IS NOT NULL THEN
+        PERFORM sync._cancel(queued, 'its schedule was deleted', as_of);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sync._cancel_of_schedule(bigint, bigint, timestamptz) IS 'Internal: cancels what a schedule that goes has queued';
+
 CREATE FUNCTION sync._schedule_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET sync_engine.internal = on
 AS $$
 DECLARE
-    ahead bigint[];
     covered timestamptz;
 BEGIN
     IF TG_OP = 'INSERT' THEN
@@ -269,12 +286,7 @@ BEGIN
             PERFORM sync._restate_schedule(NEW, covered, NEW.updated_at);
         END IF;
     ELSIF EXISTS (SELECT 1 FROM sync.connections c WHERE c.id = OLD.connection_id) THEN
-        SELECT array_agg(j.id) INTO ahead
-        FROM (SELECT x.id FROM ONLY sync.sync_jobs x
-              WHERE x.connection_id = OLD.connection_id AND x.schedule_id = OLD.id AND x.status = 'queued' AND x.trigger_type <> 'manual' FOR UPDATE) j;
-        IF ahead IS NOT NULL THEN
-            PERFORM sync._cancel(ahead, 'its schedule was deleted', now());
-        END IF;
+        PERFORM sync._cancel_of_schedule(OLD.connection_id, OLD.id, now());
         PERFORM sync._mark_scheduled(OLD.connection_id, now());
     END IF;
     RETURN NULL;

@@ -228,6 +228,8 @@ DECLARE
 BEGIN
     PERFORM sync._require_time(as_of);
     old := sync._lock_schedule(schedule_id);
+    -- The trigger, which does it for a plain DELETE, cannot know as_of.
+    PERFORM sync._cancel_of_schedule(old.connection_id, old.id, as_of);
     DELETE FROM sync.sync_schedules s WHERE s.id = old.id;
 END
 $$;

@@ -1,6 +1,6 @@
 -- What becomes of planned instants: each outcome, the ledger that holds each instant once, and the words it is explained in.
 \ir include/setup.psql
-SELECT plan(142);
+SELECT plan(143);
 SELECT fix_jitter();
 
 -- Claims remember when the next job is due: time only goes forward. Each part has a day of its own.
@@ -212,6 +212,7 @@ SELECT schedule('d');
 SELECT sync.tick(at('10:00'));
 SELECT sync.delete_schedule(made('d'), at('10:00'));
 SELECT is(live('d'), 0::bigint, 'a queued job goes with its schedule');
+SELECT is((job_of('d')).finished_at, at('10:00'), 'cancelled when that was deleted');
 SELECT is((SELECT due_at IS NOT NULL FROM sync.connection_state WHERE connection_id = conn('d')), true, 'the interval has it again');
 DELETE FROM sync.connections;
 
