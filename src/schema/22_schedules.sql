@@ -64,7 +64,7 @@ COMMENT ON COLUMN sync.schedule_state.covered_offset IS 'The zone''s offset from
 COMMENT ON COLUMN sync.schedule_state.look_at IS 'When the tick looks at the schedule; null where nothing is planned any more';
 COMMENT ON COLUMN sync.schedule_state.skips IS 'Planned instants that a user does not want';
 COMMENT ON COLUMN sync.schedule_state.waits IS 'Whether what is planned next waits for a job to end';
-COMMENT ON COLUMN sync.schedule_state.last_fire_id IS 'Its newest row in the ledger';
+COMMENT ON COLUMN sync.schedule_state.last_fire_id IS 'Its newest row in the ledger; null where the next one may not go on with it';
 -- The tick's only scan of schedules.
 CREATE INDEX schedule_state_look ON sync.schedule_state (look_at, schedule_id) WHERE look_at IS NOT NULL;
 CREATE INDEX schedule_state_connection ON sync.schedule_state (connection_id);
@@ -81,13 +81,16 @@ CREATE TABLE sync.schedule_fires (
     planned_count bigint NOT NULL DEFAULT 1,
     job_id bigint,
     reason text,
-    recorded_at timestamptz NOT NULL
+    recorded_at timestamptz NOT NULL,
+    planned_by jsonb
 ) PARTITION BY RANGE (recorded_at);
 COMMENT ON TABLE sync.schedule_fires IS
     'The ledger of schedules: what became of each planned instant. One row covers an instant, or a span of them that fared alike';
 COMMENT ON COLUMN sync.schedule_fires.outcome IS
     'fired; coalesced into the run of a later instant; skipped_overlap, skipped_paused, skipped_by_user; missed; dst_gap, a local time that did not exist; triggered: run by hand, no planned instant';
 COMMENT ON COLUMN sync.schedule_fires.planned_count IS 'How many planned instants lie between the two; 0 for triggered';
+COMMENT ON COLUMN sync.schedule_fires.planned_by IS
+    'Where several instants are told by one row: the expression and time zone that planned them, which may have been changed since';
 COMMENT ON COLUMN sync.schedule_fires.job_id IS 'The job that runs for it, or that it would have overlapped with';
 
 CREATE FUNCTION sync._ensure_fires(as_of timestamptz, waits boolean) RETURNS boolean

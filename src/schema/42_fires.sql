@@ -26,6 +26,12 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._fire_reason(text, text, text, bigint, text) IS 'Internal: why an instant fared as it did, in words';
 
+CREATE FUNCTION sync._planned_by(expression text, timezone text, dst_gap text, dst_fold text) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT jsonb_build_object('cron_expression', expression, 'timezone', timezone, 'dst_gap', dst_gap, 'dst_fold', dst_fold) $$;
+COMMENT ON FUNCTION sync._planned_by(text, text, text, text) IS 'Internal: what the ledger says of how instants were planned';
+
 CREATE FUNCTION sync._fire_rows(ids bigint[], looks_ahead boolean, as_of timestamptz, OUT fired int, OUT skipped int, OUT again bigint[])
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -82,14 +88,15 @@ BEGIN
                CASE WHEN f.outcome IN ('fired', 'coalesced') THEN i.id WHEN f.outcome = 'skipped_overlap' THEN k.live_id END AS job_id,
                -- Most have none, and need not be asked for it.
                CASE WHEN f.outcome <> 'fired' OR f.reason IS NOT NULL
-                    THEN sync._fire_reason(f.outcome, f.reason, k.pause, k.live_id, k.live_status) END AS reason
+                    THEN sync._fire_reason(f.outcome, f.reason, k.pause, k.live_id, k.live_status) END AS reason,
+               CASE WHEN f.outcome <> 'fired' THEN sync._planned_by(k.cron_expression, k.timezone, k.dst_gap, k.dst_fold) END AS planned_by
         FROM plan f
         JOIN picked k ON k.id = f.schedule_id
         LEFT JOIN ins i ON i.schedule_id = f.schedule_id
         WHERE f.outcome IS NOT NULL AND f.schedule_id NOT IN (SELECT x.schedule_id FROM clash x)
     ), merged AS (
         -- A pause or a long run that goes on is one row a day.
-        UPDATE sync.schedule_fires r SET last_planned_at = t.last_at, planned_count = r.planned_count + t.planned
+        UPDATE sync.schedule_fires r SET last_planned_at = t.last_at, planned_count = r.planned_count + t.planned, planned_by = t.planned_by
         FROM told t
         WHERE t.ord = 1 AND t.outcome IN ('skipped_paused', 'skipped_overlap') AND t.last_recorded_at >= today
           AND r.recorded_at = t.last_recorded_at AND r.tenant_id = t.tenant_id AND r.connection_id = t.connection_id AND r.schedule_id = t.schedule_id AND r.id = t.last_fire_id
@@ -97,8 +104,9 @@ BEGIN
         RETURNING r.schedule_id
     ), added AS (
         INSERT INTO sync.schedule_fires (tenant_id, schedule_id, connection_id, outcome, first_planned_at, last_planned_at, planned_count, job_id,
-            reason, recorded_at)
-        SELECT t.tenant_id, t.schedule_id, t.connection_id, t.outcome, t.first_at, t.last_at, t.planned, t.job_id, t.reason, $3
+            reason, recorded_at, planned_by)
+        SELECT t.tenant_id, t.schedule_id, t.connection_id, t.outcome, t.first_at, t.last_at, t.planned, t.job_id, t.reason, $3,
+               CASE WHEN t.planned > 1 THEN t.planned_by END
         FROM told t
         WHERE NOT (t.ord = 1 AND t.schedule_id IN (SELECT m.schedule_id FROM merged m))
         ORDER BY t.schedule_id, t.ord
@@ -197,14 +205,15 @@ BEGIN
     SET skips = ARRAY(SELECT x FROM unnest(st.skips) x
                       UNION SELECT g.first_planned_at FROM gone g WHERE g.schedule_id = st.schedule_id AND g.outcome = 'skipped_by_user' ORDER BY 1)
     WHERE st.schedule_id IN (SELECT g.schedule_id FROM gone g WHERE g.outcome = 'skipped_by_user');
-    -- Reckoned by the present expression. A row of a former one keeps its first instant, whatever that plans.
+    -- By the expression that planned them: the present one may be another. New rules of the zone may plan none of them.
     UPDATE sync.schedule_fires f
-    SET last_planned_at = GREATEST(f.first_planned_at,
-            sync.cron_previous(s.cron_expression, s.timezone, $2 + interval '1 microsecond', s.dst_gap, s.dst_fold)),
-        planned_count = GREATEST(1,
-            sync._cron_count(s.cron_expression, s.timezone, f.first_planned_at - interval '1 microsecond', $2, s.dst_gap, s.dst_fold))
+    SET last_planned_at = GREATEST(f.first_planned_at, sync.cron_previous(f.planned_by ->> 'cron_expression', f.planned_by ->> 'timezone',
+            $2 + interval '1 microsecond', f.planned_by ->> 'dst_gap', f.planned_by ->> 'dst_fold')),
+        planned_count = GREATEST(1, sync._cron_count(f.planned_by ->> 'cron_expression', f.planned_by ->> 'timezone',
+            f.first_planned_at - interval '1 microsecond', $2, f.planned_by ->> 'dst_gap', f.planned_by ->> 'dst_fold'))
     FROM sync.sync_schedules s
-    WHERE s.id = ANY (ahead) AND f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id AND f.last_planned_at > $2 AND f.outcome <> 'triggered';
+    WHERE s.id = ANY (ahead) AND f.tenant_id = s.tenant_id AND f.connection_id = s.connection_id AND f.schedule_id = s.id
+      AND f.last_planned_at > $2 AND f.outcome <> 'triggered';
     UPDATE sync.schedule_state st SET covered_until = $2, covered_offset = NULL, last_fire_id = NULL, last_recorded_at = NULL
     WHERE st.schedule_id = ANY (ahead);
 END

@@ -108,10 +108,11 @@ BEGIN
     IF st.covered_until < $2 THEN
         -- It waits for a live job to end: one more run will follow that.
         INSERT INTO sync.schedule_fires (tenant_id, schedule_id, connection_id, outcome, first_planned_at, last_planned_at, planned_count, job_id,
-            reason, recorded_at)
+            reason, recorded_at, planned_by)
         SELECT s.tenant_id, $1, s.connection_id, CASE WHEN p.outcome = 'skipped_overlap' THEN 'coalesced' ELSE p.outcome END, p.first_at, p.last_at,
                p.planned, CASE WHEN p.outcome = 'skipped_overlap' THEN j.id END,
-               format('one more run follows job %s: the schedule was changed while it waited for that', j.id), $2
+               format('one more run follows job %s: the schedule was changed while it waited for that', j.id), $2,
+               CASE WHEN p.planned > 1 THEN sync._planned_by(s.cron_expression, s.timezone, s.dst_gap, s.dst_fold) END
         FROM ONLY sync.sync_jobs j
         CROSS JOIN LATERAL sync._plan_fires($1, s.cron_expression, s.timezone, s.dst_gap, s.dst_fold, 'latest', 1, 1, 'skip', 0, s.starts_at,
             s.ends_at, st.covered_until, st.covered_offset, st.skips, true, true, false, NULL, NULL, false, $2) p
@@ -145,6 +146,8 @@ BEGIN
     ON CONFLICT (schedule_id) DO UPDATE
     SET connection_id = EXCLUDED.connection_id, covered_until = EXCLUDED.covered_until, covered_offset = NULL, waits = false,
         next_planned_at = EXCLUDED.next_planned_at, look_at = EXCLUDED.look_at,
+        -- No row of the ledger tells of instants before the change and after it.
+        last_fire_id = NULL, last_recorded_at = NULL,
         skips = ARRAY(SELECT x FROM unnest(st.skips) x WHERE x > as_of ORDER BY x)
     RETURNING st.look_at INTO looks_at;
     -- The worker sleeps until its next tick.

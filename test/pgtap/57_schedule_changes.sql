@@ -1,6 +1,6 @@
 -- Schedules that are changed at awkward moments: what is planned stays covered once, and what was skipped stays so.
 \ir include/setup.psql
-SELECT plan(27);
+SELECT plan(31);
 SELECT fix_jitter();
 
 CREATE FUNCTION schedule(name text) RETURNS bigint LANGUAGE sql AS 'SELECT s.id FROM sync.sync_schedules s WHERE s.name = $1';
@@ -83,6 +83,28 @@ SELECT sync.tick(at('11:00:10'));
 SELECT is((SELECT planned_at FROM ONLY sync.sync_jobs WHERE schedule_id = schedule('ahead') AND status = 'queued'), at('11:00'), 'the schedule goes on');
 SELECT results_eq($$SELECT * FROM ledger('ahead')$$, $$VALUES ('fired', at('11:00'), at('11:00'), 1::bigint)$$, 'and the ledger with it');
 SELECT is((SELECT skips FROM sync.schedule_state WHERE schedule_id = schedule('ahead')), ARRAY['2026-03-03 12:00Z'::timestamptz], 'what was skipped stays so');
+
+-- It was ahead, and the expression is another since: what was planned before it counts by the former one
+SELECT planned('former', '0 * * * *');
+SELECT sync.tick('2026-03-03 10:00:10Z'), sync.update_schedule(schedule('former'), cron_expression => '*/10 * * * *', as_of => '2026-03-03 10:05Z');
+SELECT sync.tick('2026-03-02 12:00:10Z');
+SELECT results_eq($$SELECT * FROM ledger('former')$$, $$VALUES ('coalesced', at('11:00'), '2026-03-02 12:00Z'::timestamptz, 26::bigint)$$,
+    'a row is cut by the expression that planned it');
+SELECT sync.tick('2026-03-02 12:20:10Z');
+SELECT results_eq($$SELECT * FROM ledger('former') OFFSET 1$$,
+    $$VALUES ('coalesced', '2026-03-02 12:10Z'::timestamptz, '2026-03-02 12:10Z'::timestamptz, 1::bigint),
+             ('fired', '2026-03-02 12:20Z', '2026-03-02 12:20Z', 1)$$, 'the present one plans from there');
+
+-- The same with a pause, which is one row a day
+SELECT planned('paused', '0 * * * *');
+SELECT sync.pause_schedule(schedule('paused'), as_of => at('10:30')), sync.tick(at('11:00:10')), sync.tick(at('12:00:10'));
+SELECT sync.update_schedule(schedule('paused'), cron_expression => '*/30 * * * *', as_of => at('12:10'));
+SELECT sync.tick(at('12:30:10')), sync.tick(at('20:00:10'));
+SELECT results_eq($$SELECT * FROM ledger('paused')$$,
+    $$VALUES ('skipped_paused', at('11:00'), at('12:00'), 2::bigint), ('skipped_paused', at('12:30'), at('20:00'), 16)$$,
+    'a row tells of instants of one expression');
+SELECT sync.tick(at('11:40'));
+SELECT results_eq($$SELECT * FROM ledger('paused')$$, $$VALUES ('skipped_paused', at('11:00'), at('11:00'), 1::bigint)$$, 'and is cut by it');
 
 -- Rows that go without a trigger for each
 SELECT isnt((SELECT count(*) FROM sync.connections WHERE has_schedules), 0::bigint, 'schedules say when these run');
