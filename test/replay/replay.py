@@ -103,11 +103,28 @@ class Tap:
             print(f"#   and {len(faults) - 5} more")
 
 
+def around(db, schedule, at):
+    """The ledger around a fault, and what it was planned with."""
+    yield from (f"    spec {row}" for (row,) in db.execute(
+        "SELECT concat_ws(', ', cron_expression, timezone, dst_gap, dst_fold, catch_up, overlap, after, until)"
+        " FROM replay.pieces WHERE id = %s ORDER BY n", (schedule,)))
+    yield from (f"    clock went back to {row}" for (row,) in db.execute(
+        "SELECT at FROM replay.rewound WHERE schedule_id = %s ORDER BY abs(extract(epoch FROM at - %s)) LIMIT 1",
+        (schedule, at)))
+    yield from (f"    ledger {row}" for (row,) in db.execute(
+        "SELECT l::text FROM (SELECT * FROM replay.ledger WHERE schedule_id = %s"
+        " ORDER BY abs(extract(epoch FROM first_planned_at - %s)) LIMIT 6) l ORDER BY first_planned_at, id",
+        (schedule, at)))
+
+
 def report(db, dice):
     tap = Tap()
     for (rule,) in db.execute("SELECT rule FROM replay.rules ORDER BY n").fetchall():
-        rows = db.execute("SELECT schedule_id, at, detail FROM replay.violations WHERE rule = %s ORDER BY at", (rule,))
+        rows = db.execute("SELECT schedule_id, at, detail FROM replay.violations WHERE rule = %s ORDER BY at",
+                          (rule,)).fetchall()
         tap.test(rule, [f"schedule {schedule} at {at}: {detail}" for schedule, at, detail in rows])
+        for line in around(db, *rows[0][:2]) if rows else ():
+            print(f"#   {line}")
     unknown = db.execute("SELECT rule FROM replay.violations EXCEPT SELECT rule FROM replay.rules").fetchall()
     tap.test("each violation is of a rule", unknown)
     compared, wrong = differ_from_zoneinfo(db, dice)
