@@ -18,7 +18,8 @@ def most_at_once(engine):
     return engine.db.value(
         """SELECT max(n) FROM (SELECT count(*) AS n
                                FROM sync.sync_executions a
-                               JOIN sync.sync_executions b ON a.started_at >= b.started_at AND a.started_at < b.finished_at
+                               JOIN sync.sync_executions b
+                                   ON a.started_at >= b.started_at AND a.started_at < b.finished_at
                                GROUP BY a.id) x"""
     )
 
