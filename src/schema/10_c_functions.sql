@@ -188,3 +188,16 @@ COMMENT ON FUNCTION sync._refund_shares(int[], text[], int[], int[]) IS 'Interna
 CREATE FUNCTION sync._limits_written() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_limits_written';
 COMMENT ON FUNCTION sync._limits_written() IS 'Internal: every session reads the limits of tenants anew';
+
+CREATE FUNCTION sync._lane_heads(provider text, as_of timestamptz, passed tid[],
+                                 OUT priority int, OUT tenant_id text, OUT due timestamptz, OUT id bigint) RETURNS SETOF record
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_lane_heads';
+COMMENT ON FUNCTION sync._lane_heads(text, timestamptz, tid[]) IS
+    'Internal: the lanes that tenants have of their own at a provider, and the first job of each that is due, not passed, and of an active connection that runs nothing';
+
+CREATE FUNCTION sync._next_lane_jobs(slugs text[], priorities int[], tenants text[], most int[], rooms int[], passed tid[], wanted int, as_of timestamptz,
+                                     OUT slug text, OUT priority int, OUT tenant_id text, OUT id bigint, OUT tid tid, OUT connection_id bigint, OUT due timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_next_lane_jobs';
+COMMENT ON FUNCTION sync._next_lane_jobs(text[], int[], text[], int[], int[], tid[], int, timestamptz) IS
+    'Internal: what comes next of these lanes, in claim order: as many as wanted (null: any number), of each lane at most so many, of all lanes of a tenant no more than its room (null: any number); due, not passed, and of active connections that run nothing';
