@@ -107,35 +107,24 @@ BEGIN
         SELECT o.slug, o.held FROM sync._open_providers(as_of, closed) o WHERE o.room IS NULL OR o.room > 0
     ), full_up AS MATERIALIZED (
         SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane GROUP BY 1
-    ), own AS MATERIALIZED (
+    ), own AS (
+        -- The first that could begin: jobs behind others of their connections do not make a lane's turn.
         SELECT l.slug, l.priority, l.tenant_id, COALESCE(t.max_running, d.max_running) AS cap, COALESCE(t.weight, d.weight, 1) AS weight, l.due, l.id,
-               o.held
-        FROM (SELECT x.slug, x.priority, x.tenant_id, x.due, x.id, false AS held FROM sync._tenant_lanes x
+               l.held
+        FROM (SELECT o.slug, x.priority, x.tenant_id, x.due, x.id, false AS held
+              FROM open o CROSS JOIN LATERAL sync._lane_heads(o.slug, as_of, passed) x
+              WHERE NOT o.held
               UNION ALL
               (SELECT DISTINCT ON (o.slug, k.priority, k.tenant_id) o.slug, k.priority, k.tenant_id, k.due, k.id, true
                FROM open o CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
                WHERE o.held AND k.own_lane AND k.tid <> ALL (passed)
                ORDER BY o.slug, k.priority, k.tenant_id, k.due, k.id)) l
-        JOIN open o ON o.slug = l.slug AND o.held = l.held
         LEFT JOIN sync.tenant_limits t ON t.tenant_id = l.tenant_id
         LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
         LEFT JOIN full_up r ON r.tenant_id = l.tenant_id
-        WHERE l.due <= as_of AND l.tenant_id <> ALL (shut) AND COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)
+        WHERE l.tenant_id <> ALL (shut) AND COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)
     )
-    SELECT w.slug, w.priority, w.tenant_id, w.cap, w.weight, w.held, f.due, f.id
-    FROM own w
-    -- The first that could begin: jobs behind others of their connections do not make a lane's turn.
-    CROSS JOIN LATERAL (
-        (SELECT w.due, w.id WHERE w.held)
-        UNION ALL
-        (SELECT GREATEST(j.scheduled_at, j.retry_after), j.id
-         FROM ONLY sync.sync_jobs j
-         JOIN sync.connection_state s ON s.connection_id = j.connection_id
-         JOIN sync.connections c ON c.id = j.connection_id
-         WHERE NOT w.held AND j.status = 'queued' AND j.own_lane AND j.provider_slug = w.slug AND j.priority = w.priority AND j.tenant_id = w.tenant_id
-           AND GREATEST(j.scheduled_at, j.retry_after) <= as_of AND s.running_job_id IS NULL AND c.status = 'active' AND j.ctid <> ALL (passed)
-         ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1)
-        LIMIT 1) f
+    SELECT w.slug, w.priority, w.tenant_id, w.cap, w.weight, w.held, w.due, w.id FROM own w
     UNION ALL
     -- What has no lane of its own, queued before fair_share was on, has a turn together.
     SELECT k.slug, k.priority, '', NULL, 1, o.held, f.due, f.id
@@ -211,12 +200,20 @@ BEGIN
                   GROUP BY u.priority, u.lane
                   ORDER BY u.priority DESC, min(u.due), u.lane) g;
             given := sync._share_fairly(turns.priorities, turns.lanes, turns.weights, turns.most, wanted);
+            -- Of very many tenants only those that are served now are carried on.
+            SELECT array_agg(n.priority) AS priorities, array_agg(n.lane) AS lanes, array_agg(n.weight) AS weights, array_agg(n.jobs) AS given
+            INTO turns
+            FROM unnest(turns.priorities, turns.lanes, turns.weights, given) n (priority, lane, weight, jobs)
+            WHERE n.jobs > 0;
+            given := turns.given;
+            SELECT array_agg(u.slug) AS slugs, array_agg(u.priority) AS priorities, array_agg(u.lane) AS lanes, array_agg(u.cap) AS caps,
+                   array_agg(u.held) AS held, false AS cut
+            INTO lanes
+            FROM unnest(lanes.slugs, lanes.priorities, lanes.lanes, lanes.caps, lanes.held) u (slug, priority, lane, cap, held)
+            JOIN unnest(turns.priorities, turns.lanes) n (priority, lane) ON n.priority = u.priority AND n.lane = u.lane;
         END IF;
         SELECT COALESCE(array_agg(x.lane), '{}') INTO newly_shut
-        FROM (SELECT DISTINCT u.lane FROM unnest(lanes.priorities, lanes.lanes, lanes.caps) u (priority, lane, cap)
-              WHERE u.cap IS NOT NULL
-                AND (NOT fair OR EXISTS (SELECT 1 FROM unnest(turns.priorities, turns.lanes, given) n (priority, lane, jobs)
-                                         WHERE n.lane = u.lane AND n.priority = u.priority AND n.jobs > 0))) x
+        FROM (SELECT DISTINCT u.lane FROM unnest(lanes.lanes, lanes.caps) u (lane, cap) WHERE u.cap IS NOT NULL) x
         WHERE NOT sync._try_lock_claims('tenant', x.lane);
         shut := shut || newly_shut;
 
@@ -224,16 +221,23 @@ BEGIN
         WITH open AS MATERIALIZED (
             SELECT o.slug, o.room, o.held FROM sync._open_providers(as_of, closed) o WHERE o.room IS NULL OR o.room > 0
         ), turn AS MATERIALIZED (
-            SELECT n.priority, n.lane, n.jobs FROM unnest(turns.priorities, turns.lanes, given) n (priority, lane, jobs) WHERE fair AND n.jobs > 0
+            SELECT n.priority, n.lane, n.jobs FROM unnest(turns.priorities, turns.lanes, given) n (priority, lane, jobs) WHERE fair
         ), lane AS MATERIALIZED (
-            SELECT u.slug, u.priority, u.lane, u.cap, u.held, GREATEST(CASE WHEN fair THEN n.jobs ELSE wanted END, reach) AS jobs
+            SELECT u.slug, u.priority, u.lane, u.cap, u.held,
+                   CASE WHEN reach > max_jobs THEN GREATEST(reach, wanted) WHEN fair THEN n.jobs ELSE wanted END AS jobs
             FROM unnest(lanes.slugs, lanes.priorities, lanes.lanes, lanes.caps, lanes.held) u (slug, priority, lane, cap, held)
             LEFT JOIN turn n ON n.priority = u.priority AND n.lane = u.lane
             WHERE u.lane <> ALL (shut) AND (NOT fair OR n.jobs IS NOT NULL)
         ), room AS MATERIALIZED (
-            SELECT l.lane, l.cap - CASE WHEN l.cap IS NOT NULL
-                       THEN (SELECT count(*) FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane AND r.tenant_id = l.lane) END AS jobs
+            SELECT l.lane, (l.cap - COALESCE(r.n, 0))::int AS jobs
             FROM (SELECT DISTINCT x.lane, x.cap FROM lane x WHERE x.lane <> '') l
+            LEFT JOIN (SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane GROUP BY 1) r
+                ON r.tenant_id = l.lane
+        ), own AS (
+            SELECT array_agg(l.slug) AS slugs, array_agg(l.priority) AS priorities, array_agg(l.lane) AS lanes, array_agg(l.jobs) AS most,
+                   array_agg(r.jobs) AS rooms
+            FROM lane l JOIN room r ON r.lane = l.lane
+            WHERE NOT l.held
         ), seen AS MATERIALIZED (
             SELECT x.id, x.tid, x.connection_id, x.tenant_id, k.slug, k.priority, x.due, '' AS lane
             FROM sync._lanes k
@@ -248,17 +252,11 @@ BEGIN
                 LIMIT GREATEST(reach, 64)) x ON true
             WHERE sync._claim_saw(k.lane, x.due, x.id)
             UNION ALL
-            SELECT x.id, x.tid, x.connection_id, l.lane, l.slug, l.priority, x.due, l.lane
-            FROM lane l
-            CROSS JOIN LATERAL (
-                SELECT j.id, j.ctid AS tid, j.connection_id, GREATEST(j.scheduled_at, j.retry_after) AS due
-                FROM ONLY sync.sync_jobs j
-                JOIN sync.connection_state s ON s.connection_id = j.connection_id
-                WHERE j.status = 'queued' AND j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority AND j.tenant_id = l.lane
-                  AND GREATEST(j.scheduled_at, j.retry_after) <= as_of AND s.running_job_id IS NULL AND j.ctid <> ALL (passed)
-                ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
-                LIMIT l.jobs) x
-            WHERE NOT l.held AND l.lane <> ''
+            -- All lanes together: no more of them is read than comes next.
+            SELECT x.id, x.tid, x.connection_id, x.tenant_id, x.slug, x.priority, x.due, x.tenant_id
+            FROM own l
+            CROSS JOIN LATERAL sync._next_lane_jobs(l.slugs, l.priorities, l.lanes, l.most, l.rooms, passed,
+                                                    CASE WHEN NOT fair THEN GREATEST(wanted, reach) END, as_of) x
             UNION ALL
             SELECT k.id, k.tid, k.connection_id, k.tenant_id, o.slug, k.priority, k.due, CASE WHEN k.own_lane THEN k.tenant_id ELSE '' END
             FROM open o
@@ -275,9 +273,11 @@ BEGIN
             JOIN sync.connections c ON c.id = v.connection_id
             JOIN sync.providers p ON p.slug = v.slug
             CROSS JOIN LATERAL (SELECT COALESCE(c.requests_per_minute, p.connection_requests_per_minute) AS per_minute) q
-            LEFT JOIN sync.credential_holds h ON holds AND h.credential = sync._credential(c.tenant_id, p.slug, c.config, p.config) AND h.held_until > as_of
-            LEFT JOIN sync.tenant_limits t ON t.tenant_id = v.tenant_id
-            LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
+            LEFT JOIN sync.credential_holds h
+                ON h.credential = CASE WHEN holds THEN sync._credential(c.tenant_id, p.slug, c.config, p.config) END AND h.held_until > as_of
+            -- Only what is in nobody's lane can be there by mistake.
+            LEFT JOIN sync.tenant_limits t ON t.tenant_id = CASE WHEN v.lane = '' THEN v.tenant_id END
+            LEFT JOIN sync.tenant_limits d ON d.tenant_id = CASE WHEN v.lane = '' AND t.tenant_id IS NULL THEN '*' END
             LEFT JOIN room r ON r.lane = v.lane
             LEFT JOIN turn n ON n.priority = v.priority AND n.lane = v.lane
             WHERE s.running_job_id IS NULL AND c.status = 'active' AND v.tid <> ALL (passed)
@@ -324,7 +324,6 @@ BEGIN
                   FROM unnest(turns.priorities, turns.lanes, turns.weights, given) n (priority, lane, weight, jobs)
                   LEFT JOIN (SELECT t.id, t.priority, CASE WHEN t.own_lane THEN t.tenant_id ELSE '' END AS lane
                              FROM ONLY sync.sync_jobs t WHERE t.id = ANY (taken)) j ON j.priority = n.priority AND j.lane = n.lane
-                  WHERE n.jobs > 0
                   GROUP BY n.priority, n.lane, n.weight, n.jobs
                   HAVING n.jobs > count(j.id)) u;
         END IF;
@@ -395,6 +394,11 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $$
 BEGIN
+    IF NOT EXISTS (SELECT 1 FROM sync.providers p
+                   WHERE p.max_running IS NOT NULL OR p.requests_per_minute IS NOT NULL OR p.connection_requests_per_minute IS NOT NULL)
+       AND NOT EXISTS (SELECT 1 FROM sync.connections c WHERE c.requests_per_minute IS NOT NULL) THEN
+        RETURN;
+    END IF;
     -- The caller has the providers' locks, and the leases of the connections.
     INSERT INTO sync.provider_state AS s (provider_slug, busy_until)
     SELECT p.slug, sync._busy_after_requests(NULL, as_of, p.requests_per_minute, g.n)
@@ -442,22 +446,13 @@ AS $$
               ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
               LIMIT 1) x
           UNION ALL
-          SELECT GREATEST(x.due, o.opens_at)
-          FROM sync._tenant_lanes l
-          JOIN open o ON o.slug = l.slug
+          SELECT GREATEST(l.due, o.opens_at)
+          FROM open o
+          CROSS JOIN LATERAL sync._lane_heads(o.slug, 'infinity', '{}') l
           LEFT JOIN sync.tenant_limits t ON t.tenant_id = l.tenant_id
           LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
           LEFT JOIN (SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane GROUP BY 1) r
               ON r.tenant_id = l.tenant_id
-          CROSS JOIN LATERAL (
-              SELECT GREATEST(j.scheduled_at, j.retry_after) AS due
-              FROM ONLY sync.sync_jobs j
-              JOIN sync.connection_state s ON s.connection_id = j.connection_id
-              JOIN sync.connections c ON c.id = j.connection_id
-              WHERE j.status = 'queued' AND j.own_lane AND j.provider_slug = l.slug AND j.priority = l.priority AND j.tenant_id = l.tenant_id
-                AND s.running_job_id IS NULL AND c.status = 'active'
-              ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
-              LIMIT 1) x
           WHERE COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)
           UNION ALL
           SELECT GREATEST(j.scheduled_at, j.retry_after)
