@@ -12,6 +12,7 @@ import executor
 import goals
 import growth
 import latency
+import limits
 import plots
 import report
 import schedules
@@ -35,7 +36,7 @@ SIZES = {
 class Run:
     """The parts by name; each returns what the page says of it, which goals it answers, and its plots."""
 
-    PARTS = ("tick", "schedules", "worker", "drain", "growth", "signals", "executor", "latency", "slow")
+    PARTS = ("tick", "schedules", "worker", "drain", "growth", "limits", "signals", "executor", "latency", "slow")
 
     def __init__(self, chosen):
         self.chosen = chosen
@@ -72,6 +73,11 @@ class Run:
         sizes = growth.SIZES[self.chosen.size]
         results = growth.Growth(self.cluster, self.first_due, sizes, self.chosen.runs, self.progress).run()
         return report.growth_tables(results), goals.grown(results), plots.growth(results)
+
+    def limits(self):
+        sizes = limits.SIZES[self.chosen.size]
+        results = limits.Limits(self.cluster, self.first_due, sizes, self.chosen.runs, self.progress).run()
+        return report.limits_tables(results), goals.limits(results), {}
 
     def signals(self):
         results = signals.run(self.cluster, self.size["pages"], self.chosen.runs, self.progress)

@@ -6,6 +6,7 @@ import statistics
 import big_page as big_pages
 import growth
 import latency
+import limits as limit_parts
 import report
 import schedules as schedule_parts
 import signals
@@ -99,6 +100,18 @@ def grown(results):
         fresh, now = of(pinned.empty.claim), of(pinned.grown.claim)
         found.append(at_most("5", f"claim of 100 after {pinned.amount:,} {pinned.what}, {name}, to fresh", now / fresh,
                              3, more=f" ({report.number(now)} ms to {report.number(fresh)} ms)"))
+    return found
+
+
+def limits(results):
+    found = []
+    for (what, batch), costs in results.costs.items():
+        ratio = limit_parts.ratio(costs, "behind", "without")
+        found.append(at_most("10", f"claim of {batch} with {results.behind:,} {what} before, to none", ratio, 2))
+    for turns in results.turns:
+        # src/core/fair_share.hpp: of weights that are the same.
+        waits = f"turns in claims of {turns.batch}: jobs of any one tenant that another's single job waits for"
+        found.append(at_most("10", waits, max(turns.most), 2))
     return found
 
 

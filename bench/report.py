@@ -9,6 +9,7 @@ import string
 import big_page
 import executor
 import latency
+import limits
 import schedules
 import signals
 import slow
@@ -85,6 +86,8 @@ def circumstances(cluster, runs, settings=SETTINGS):
         "items": str(executor.ITEMS_PER_CONNECTION),
         "rate": str(latency.RATE),
         "clients": str(latency.CLIENTS),
+        "singles": str(limits.SINGLES),
+        "lanes_batch": str(limits.LANES_BATCH),
         "moments": f"{schedules.MOMENTS:,}",
         "slow_concurrency": f"{slow.CONCURRENCY:,}",
     }
@@ -188,6 +191,27 @@ def growth_tables(results):
             "growth_connections": f"{results.connections:,}"}
 
 
+def limits_tables(results):
+    rows = []
+    for (what, batch), costs in results.costs.items():
+        plain, without, behind = (statistics.median(costs[way]) for way in limits.WAYS)
+        rows.append([what, f"{results.behind:,}", str(batch), *(number(ms) for ms in (plain, without, behind)),
+                     number(behind / without), number(behind / plain)])
+    head = ["before them", "of them", "batch", "nothing limited ms", "limited, none before ms", "all before ms",
+            "to none before", "to nothing limited"]
+    waits = [[str(turns.batch), f"{turns.claims:,}", f"{len(turns.passed):,}", number(statistics.median(turns.passed)),
+              str(max(turns.passed)), str(max(turns.most))] for turns in results.turns]
+    waits_head = ["batch", "claims", "single jobs", "claims that passed, median", "most",
+                  "jobs of one other tenant, most"]
+    lanes = []
+    for count, costs in results.lanes.items():
+        plain, *others = (statistics.median(costs[way]) for way in limits.LANE_WAYS)
+        beside_plain = (cell for ms in others for cell in (number(ms), number(ms / plain)))
+        lanes.append([f"{count:,}", number(plain), *beside_plain])
+    lanes_head = ["tenants", "nothing limited ms", "limits ms", "ratio", "turns ms", "ratio"]
+    return {"limits": table(head, rows), "turns": table(waits_head, waits), "lanes": table(lanes_head, lanes)}
+
+
 def signals_table(results):
     rows = []
     for months, costs in results.items():
@@ -247,7 +271,8 @@ def latency_tables(results):
 
 def page(parts):
     tables = ["tick", "idle", "cron", "schedules", "schedules_idle", "worker", "drain", "growth", "snapshot",
-              "growth_idle", "signals", "big_page", "executor", "latency", "waiting", "triggering", "slow"]
+              "growth_idle", "limits", "turns",
+              "lanes", "signals", "big_page", "executor", "latency", "waiting", "triggering", "slow"]
     missing = (dict.fromkeys(tables, "Not measured in this run.") | {"growth_connections": "all"}
                | dict.fromkeys(["tick_plot", "drain_plot", "growth_plot", "snapshot_plot"], ""))
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)

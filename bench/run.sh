@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # `make bench`: builds, installs the extension into PostgreSQL, starts a private server and measures tick, schedules,
-# drain, signals and executor beside bare baselines of the same run. Prints tables and writes them to docs/benchmarks.md, plots beside
+# drain, limits, signals and executor beside bare baselines of the same run. Prints tables and writes them to docs/benchmarks.md, plots beside
 # it; with QUICK=1 smaller and faster, to build/benchmarks.md. RUNS is the number of rounds whose medians are shown (3, or 1 if
-# QUICK), PARTS some of "tick schedules worker drain growth signals executor latency slow".
+# QUICK), PARTS some of "tick schedules worker drain growth limits signals executor latency slow".
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/../scripts/lib.sh"
@@ -11,7 +11,7 @@ name=bench
 # shellcheck source=bench/prepare.sh
 source "$root/bench/prepare.sh"
 
-parts=${PARTS:-tick schedules worker drain growth signals executor latency slow}
+parts=${PARTS:-tick schedules worker drain growth limits signals executor latency slow}
 if [ "${QUICK:-0}" = 1 ]; then
     size=quick
     runs=${RUNS:-1}
