@@ -49,16 +49,15 @@ inline int requests_left(std::optional<std::int64_t> busy_until, std::int64_t no
 inline std::int64_t next_request_at(std::optional<std::int64_t> busy_until, std::int64_t now,
                                     int per_minute) {
     const double each = kMinuteUs / per_minute;
-    const double wait =
-        request_backlog(busy_until, now, per_minute) - (request_burst(per_minute) - 1) * each;
+    const double wait = request_backlog(busy_until, now, per_minute) - (request_burst(per_minute) - 1) * each;
     return wait <= each * kRateTolerance ? now : now + static_cast<std::int64_t>(std::ceil(wait));
 }
 
 // Until when the remote is busy once `count` more requests have gone, 0 to requests_left.
 inline std::int64_t busy_after_requests(std::optional<std::int64_t> busy_until, std::int64_t now,
                                         int per_minute, std::int64_t count) {
-    const double busy = request_backlog(busy_until, now, per_minute) +
-                        static_cast<double>(count) * kMinuteUs / per_minute;
+    const double busy =
+        request_backlog(busy_until, now, per_minute) + static_cast<double>(count) * kMinuteUs / per_minute;
     return now + std::llround(busy);
 }
 

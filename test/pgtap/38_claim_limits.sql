@@ -1,6 +1,6 @@
 -- What claims keep to: running jobs of tenants and providers, requests a minute, credentials that are held back, turns.
 \ir include/setup.psql
-SELECT plan(95);
+SELECT plan(98);
 SELECT fix_jitter();
 SET LOCAL sync_engine.backoff_jitter_factor = 0;
 -- The external ids of what a claim returned, in its order.
