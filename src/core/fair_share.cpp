@@ -33,11 +33,19 @@ double pass_of(FairTable* table, std::uint64_t queue, std::uint64_t key) {
     return account == nullptr ? 0.0 : account->pass;
 }
 
+// Room for so many more accounts, if there can be.
+void make_room(FairTable* table, std::size_t accounts) {
+    if (table->used + accounts > kMostUsed) {
+        std::memset(table, 0, sizeof *table);
+    }
+}
+
+// Where there is no room, it is as if new the next time.
 void set_pass(FairTable* table, std::uint64_t queue, std::uint64_t key, double pass) {
     FairAccount* account = find_account(table, queue, key);
     if (account == nullptr) {
         if (table->used >= kMostUsed) {
-            std::memset(table, 0, sizeof *table);
+            return;
         }
         std::size_t place = place_of(queue, key);
         while (table->accounts[place].key != 0) {
@@ -87,6 +95,8 @@ int give_out(FairWaiter* waiters, int count, int wanted, int* heap, double* cloc
 
 int share_fairly(FairTable* table, std::uint64_t queue, FairWaiter* waiters, int count, int wanted,
                  int* scratch) {
+    // Before any is read: passes of before and after would not go together.
+    make_room(table, static_cast<std::size_t>(std::max(0, std::min(wanted, count))) + 1);
     double clock = pass_of(table, queue, kClock);
     for (int i = 0; i < count; ++i) {
         waiters[i].given = 0;

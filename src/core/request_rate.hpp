@@ -23,15 +23,19 @@ inline int request_burst(int per_minute) {
     return std::max(1, per_minute / kBurstPart);
 }
 
-// Microseconds of work at the allowed rate that are ahead of `now`. More than a burst cannot be unless the
-// clock went back or the rate was raised: then nothing is.
+// Claims tell when their transactions began, which is not the order in which they count their requests: one
+// that began so much earlier than the last one has not put the clock back.
+inline constexpr double kLateClaimUs = 60e6;
+
+// Microseconds of work at the allowed rate that are ahead of `now`. More than a burst and a late claim's
+// delay cannot be unless the clock went back: then nothing is.
 inline double request_backlog(std::optional<std::int64_t> busy_until, std::int64_t now, int per_minute) {
     if (!busy_until || *busy_until <= now) {
         return 0;
     }
     const double ahead = static_cast<double>(*busy_until) - static_cast<double>(now);
     const double each = kMinuteUs / per_minute;
-    return ahead <= (request_burst(per_minute) + kRateTolerance) * each ? ahead : 0;
+    return ahead <= (request_burst(per_minute) + kRateTolerance) * each + kLateClaimUs ? ahead : 0;
 }
 
 // Requests that may go now, from 0 to request_burst.
@@ -45,16 +49,15 @@ inline int requests_left(std::optional<std::int64_t> busy_until, std::int64_t no
 inline std::int64_t next_request_at(std::optional<std::int64_t> busy_until, std::int64_t now,
                                     int per_minute) {
     const double each = kMinuteUs / per_minute;
-    const double wait =
-        request_backlog(busy_until, now, per_minute) - (request_burst(per_minute) - 1) * each;
+    const double wait = request_backlog(busy_until, now, per_minute) - (request_burst(per_minute) - 1) * each;
     return wait <= each * kRateTolerance ? now : now + static_cast<std::int64_t>(std::ceil(wait));
 }
 
 // Until when the remote is busy once `count` more requests have gone, 0 to requests_left.
 inline std::int64_t busy_after_requests(std::optional<std::int64_t> busy_until, std::int64_t now,
                                         int per_minute, std::int64_t count) {
-    const double busy = request_backlog(busy_until, now, per_minute) +
-                        static_cast<double>(count) * kMinuteUs / per_minute;
+    const double busy =
+        request_backlog(busy_until, now, per_minute) + static_cast<double>(count) * kMinuteUs / per_minute;
     return now + std::llround(busy);
 }
 

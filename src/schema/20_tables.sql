@@ -158,8 +158,6 @@ CREATE INDEX sync_jobs_claim ON sync.sync_jobs (provider_slug, priority DESC, (G
 -- The same for each tenant that has lanes of its own: one that may not run more is passed by with all its backlog.
 CREATE INDEX sync_jobs_lanes ON sync.sync_jobs (provider_slug, priority DESC, tenant_id, (GREATEST(scheduled_at, retry_after)), id)
     WHERE status = 'queued' AND own_lane;
--- Counts the running jobs of such a tenant.
-CREATE INDEX sync_jobs_lanes_running ON sync.sync_jobs (tenant_id) WHERE status = 'running' AND own_lane;
 -- Live jobs that have failed, for operators: who is failing, who is rate limited until when. Other jobs have no entry.
 CREATE INDEX sync_jobs_failing ON sync.sync_jobs (error_kind, retry_after) WHERE attempts > 0 AND status IN ('queued', 'running');
 -- Rows that an application ended by hand, until housekeeping moves them: empty otherwise.

@@ -43,7 +43,8 @@ WITH RECURSIVE lanes AS (
 SELECT l.slug, l.priority, l.tenant_id, l.due, l.id FROM lanes l;
 COMMENT ON VIEW sync._tenant_lanes IS 'Internal: of active providers, the lanes of single tenants that have queued jobs, and the first job of each';
 
-CREATE FUNCTION sync._open_providers(as_of timestamptz, closed text[], OUT slug text, OUT room int, OUT opens_at timestamptz, OUT held boolean)
+CREATE FUNCTION sync._open_providers(as_of timestamptz, closed text[], OUT slug text, OUT room int, OUT opens_at timestamptz, OUT held boolean,
+    OUT next_request_at timestamptz)
 RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -53,14 +54,16 @@ AS $$
                                       THEN (SELECT count(*) FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.provider_slug = p.slug)::int END,
                  sync._requests_left(s.busy_until, as_of, p.requests_per_minute)),
            GREATEST(sync._next_request_at(s.busy_until, as_of, p.requests_per_minute), h.held_until),
-           h.held_until IS NOT NULL
+           h.held_until IS NOT NULL,
+           sync._next_request_at(s.busy_until, as_of, p.requests_per_minute)
     FROM sync.providers p
     LEFT JOIN sync.provider_state s ON s.provider_slug = p.slug
     LEFT JOIN sync.credential_holds h ON h.credential = 'provider:' || p.slug AND h.held_until > as_of AND p.config ? 'auth'
     WHERE p.status = 'active' AND p.slug <> ALL (closed)
 $$;
 COMMENT ON FUNCTION sync._open_providers(timestamptz, text[]) IS
-    'Internal: active providers but those, how many of their jobs may begin now (null: any number), from when on otherwise, and whether their own credentials are held back';
+    'Internal: active providers but those, how many of their jobs may begin now (null: any number), from when on otherwise, whether their own'
+    ' credentials are held back, and when those of connections may be used';
 
 CREATE FUNCTION sync._try_lock_claims(of text, name text) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -91,8 +94,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._own_credential_jobs(timestamptz, text) IS 'Internal: due jobs of connections with credentials of their own';
 
-CREATE FUNCTION sync._lanes_with_work(as_of timestamptz, fair boolean, closed text[], shut text[], passed tid[],
-    OUT slug text, OUT priority int, OUT lane text, OUT cap int, OUT weight int, OUT held boolean, OUT due timestamptz, OUT id bigint)
+CREATE FUNCTION sync._lanes_with_work(as_of timestamptz, most bigint, closed text[], shut text[], passed tid[],
+    OUT slug text, OUT priority int, OUT lane text, OUT cap int, OUT weight int, OUT due timestamptz, OUT id bigint)
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -105,52 +108,30 @@ BEGIN
     RETURN QUERY
     WITH open AS MATERIALIZED (
         SELECT o.slug, o.held FROM sync._open_providers(as_of, closed) o WHERE o.room IS NULL OR o.room > 0
-    ), full_up AS MATERIALIZED (
-        SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane GROUP BY 1
     ), own AS (
         -- The first that could begin: jobs behind others of their connections do not make a lane's turn.
-        SELECT l.slug, l.priority, l.tenant_id, COALESCE(t.max_running, d.max_running) AS cap, COALESCE(t.weight, d.weight, 1) AS weight, l.due, l.id,
-               l.held
-        FROM (SELECT o.slug, x.priority, x.tenant_id, x.due, x.id, false AS held
-              FROM open o CROSS JOIN LATERAL sync._lane_heads(o.slug, as_of, passed) x
-              WHERE NOT o.held
-              UNION ALL
-              (SELECT DISTINCT ON (o.slug, k.priority, k.tenant_id) o.slug, k.priority, k.tenant_id, k.due, k.id, true
-               FROM open o CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
-               WHERE o.held AND k.own_lane AND k.tid <> ALL (passed)
-               ORDER BY o.slug, k.priority, k.tenant_id, k.due, k.id)) l
-        LEFT JOIN sync.tenant_limits t ON t.tenant_id = l.tenant_id
-        LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
-        LEFT JOIN full_up r ON r.tenant_id = l.tenant_id
-        WHERE l.tenant_id <> ALL (shut) AND COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)
+        SELECT o.slug, l.priority, l.tenant_id, l.due, l.id
+        FROM open o CROSS JOIN LATERAL sync._lane_heads(o.slug, as_of, passed) l
+        WHERE NOT o.held
+        UNION ALL
+        (SELECT DISTINCT ON (o.slug, k.priority, k.tenant_id) o.slug, k.priority, k.tenant_id, k.due, k.id
+         FROM open o CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
+         WHERE o.held AND k.own_lane AND k.tid <> ALL (passed)
+         ORDER BY o.slug, k.priority, k.tenant_id, k.due, k.id)
     )
-    SELECT w.slug, w.priority, w.tenant_id, w.cap, w.weight, w.held, w.due, w.id FROM own w
-    UNION ALL
-    -- What has no lane of its own, queued before fair_share was on, has a turn together.
-    SELECT k.slug, k.priority, '', NULL, 1, o.held, f.due, f.id
-    FROM sync._lanes k
-    JOIN open o ON o.slug = k.slug AND NOT o.held
-    CROSS JOIN LATERAL (
-        SELECT GREATEST(j.scheduled_at, j.retry_after) AS due, j.id
-        FROM ONLY sync.sync_jobs j
-        JOIN sync.connection_state s ON s.connection_id = j.connection_id
-        JOIN sync.connections c ON c.id = j.connection_id
-        WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = k.slug AND j.priority = k.priority
-          AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
-          AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (k.from_due, k.from_id)
-          AND s.running_job_id IS NULL AND c.status = 'active' AND j.ctid <> ALL (passed)
-        ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1) f
-    WHERE fair
-    UNION ALL
-    SELECT o.slug, k.priority, '', NULL, 1, true, min(k.due), min(k.id)
-    FROM open o
-    CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
-    WHERE fair AND o.held AND NOT k.own_lane AND k.tid <> ALL (passed)
-    GROUP BY o.slug, k.priority;
+    SELECT l.slug, l.priority, l.tenant_id, COALESCE(t.max_running, d.max_running), COALESCE(t.weight, d.weight, 1), l.due, l.id
+    FROM own l
+    LEFT JOIN sync.tenant_limits t ON t.tenant_id = l.tenant_id
+    LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
+    LEFT JOIN (SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' GROUP BY 1) r
+        ON r.tenant_id = l.tenant_id
+    WHERE l.tenant_id <> ALL (shut) AND COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)
+    ORDER BY l.priority DESC, l.due, l.id
+    LIMIT most;
 END
 $$;
-COMMENT ON FUNCTION sync._lanes_with_work(timestamptz, boolean, text[], text[], tid[]) IS
-    'Internal: the lanes of tenants with room that have a job which could begin, and the first such job; lane is the tenant. With fair also what has no lane of its own, as lane of nobody';
+COMMENT ON FUNCTION sync._lanes_with_work(timestamptz, bigint, text[], text[], tid[]) IS
+    'Internal: the lanes of tenants with room that have a job which could begin, with the first such job of each, in the order of those; lane is the tenant';
 
 CREATE FUNCTION sync._claim_within_limits(incarnation text, max_jobs int, as_of timestamptz,
     OUT job_id bigint, OUT claim_token uuid, OUT tenant_id text, OUT connection_id bigint, OUT provider_slug text,
@@ -168,8 +149,10 @@ DECLARE
     fair boolean := sync._setting('fair_share') = 1;
     holds boolean := EXISTS (SELECT 1 FROM sync.credential_holds h WHERE h.held_until > as_of);
     wanted int := max_jobs;
-    reach int := max_jobs;  -- lanes, and jobs of each, that a round looks at
-    closed text[];          -- providers whose jobs another claim is counting
+    wider bigint := 1;      -- how much more than usual is looked at, after rounds that found nothing
+    chunk bigint;
+    counted text[];         -- limited providers whose jobs this claim counts
+    closed text[];          -- those whose jobs another claim is counting
     shut text[] := '{}';    -- tenants likewise
     newly_shut text[];
     passed tid[] := '{}';   -- jobs that could not be had
@@ -178,68 +161,108 @@ DECLARE
     turns record;
     given int[];
     found record;
+    rounds int := 0;
 BEGIN
-    SELECT COALESCE(array_agg(p.slug), '{}') INTO closed
-    FROM sync.providers p
-    WHERE p.status = 'active' AND (p.max_running IS NOT NULL OR p.requests_per_minute IS NOT NULL)
-      AND NOT sync._try_lock_claims('provider', p.slug);
-    SELECT NULL::int[] AS priorities, NULL::text[] AS lanes, NULL::int[] AS weights, NULL::int[] AS most INTO turns;
-    FOR round IN 1 .. 1000 LOOP
-        -- Of the lanes in the order of their first jobs, as many as jobs are wanted hold all that comes next.
-        SELECT array_agg(x.slug) AS slugs, array_agg(x.priority) AS priorities, array_agg(x.lane) AS lanes, array_agg(x.cap) AS caps,
-               array_agg(x.weight) AS weights, array_agg(x.due) AS dues, array_agg(x.held) AS held, count(*) >= reach AND NOT fair AS cut
+    -- The row of a provider's requests refers to the provider: where somebody has locked that, making it would wait.
+    INSERT INTO sync.provider_state (provider_slug)
+    SELECT p.slug FROM sync.providers p
+    WHERE p.status = 'active' AND p.requests_per_minute IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sync.provider_state s WHERE s.provider_slug = p.slug)
+      AND sync._try_lock_claims('provider', p.slug)
+    FOR KEY SHARE OF p SKIP LOCKED
+    ON CONFLICT DO NOTHING;
+    SELECT COALESCE(array_agg(x.slug) FILTER (WHERE x.counted), '{}'), COALESCE(array_agg(x.slug) FILTER (WHERE NOT x.counted), '{}') INTO counted, closed
+    FROM (SELECT p.slug, sync._try_lock_claims('provider', p.slug)
+                         AND (p.requests_per_minute IS NULL OR EXISTS (SELECT 1 FROM sync.provider_state s WHERE s.provider_slug = p.slug)) AS counted
+          FROM sync.providers p
+          WHERE p.status = 'active' AND (p.max_running IS NOT NULL OR p.requests_per_minute IS NOT NULL)) x;
+    SELECT NULL::int[] AS priorities, NULL::text[] AS tenants, NULL::int[] AS weights, NULL::int[] AS most INTO turns;
+    LOOP
+        chunk := GREATEST(max_jobs, 64) * wider;
+        -- Of the lanes in the order of their first jobs, as many as jobs are wanted hold what comes next, up to the first job of the last one.
+        SELECT array_agg(x.slug) AS slugs, array_agg(x.priority) AS priorities, array_agg(x.lane) AS tenants, array_agg(x.cap) AS caps,
+               array_agg(x.weight) AS weights, array_agg(x.due) AS dues, array_agg(x.id) AS ids, count(*)::int AS n
         INTO lanes
-        FROM (SELECT l.* FROM sync._lanes_with_work(as_of, fair, closed, shut, passed) l
-              ORDER BY l.priority DESC, l.due, l.id
-              LIMIT CASE WHEN fair THEN NULL ELSE reach END) x;
+        FROM sync._lanes_with_work(as_of, CASE WHEN fair THEN NULL ELSE wanted * wider END, closed, shut, passed) x;
         IF fair THEN
-            SELECT array_agg(g.priority) AS priorities, array_agg(g.lane) AS lanes, array_agg(g.weight) AS weights, array_agg(g.most) AS most
+            -- What has no lane of its own, queued before fair_share was on, has a turn together.
+            SELECT array_agg(g.priority) AS priorities, array_agg(g.tenant_id) AS tenants, array_agg(g.weight) AS weights, array_agg(g.most) AS most
             INTO turns
-            FROM (SELECT u.priority, u.lane, max(u.weight) AS weight, LEAST(max(COALESCE(u.cap, wanted)), wanted) AS most
-                  FROM unnest(lanes.priorities, lanes.lanes, lanes.weights, lanes.caps, lanes.dues) u (priority, lane, weight, cap, due)
-                  GROUP BY u.priority, u.lane
-                  ORDER BY u.priority DESC, min(u.due), u.lane) g;
-            given := sync._share_fairly(turns.priorities, turns.lanes, turns.weights, turns.most, wanted);
+            FROM (SELECT u.priority, u.tenant_id, max(u.weight) AS weight, LEAST(max(u.most), wanted) AS most
+                  FROM (SELECT w.priority, w.tenant_id, w.weight, COALESCE(w.cap, wanted) AS most, w.due
+                        FROM unnest(lanes.priorities, lanes.tenants, lanes.weights, lanes.caps, lanes.dues) w (priority, tenant_id, weight, cap, due)
+                        UNION ALL
+                        SELECT k.priority, '', 1, wanted, x.due
+                        FROM sync._lanes k
+                        JOIN sync._open_providers(as_of, closed) o ON o.slug = k.slug AND NOT o.held
+                        CROSS JOIN LATERAL (
+                            SELECT GREATEST(j.scheduled_at, j.retry_after) AS due
+                            FROM ONLY sync.sync_jobs j
+                            JOIN sync.connection_state s ON s.connection_id = j.connection_id
+                            WHERE j.status = 'queued' AND NOT j.own_lane AND j.provider_slug = k.slug AND j.priority = k.priority
+                              AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
+                              AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (k.from_due, k.from_id)
+                              AND s.running_job_id IS NULL AND j.ctid <> ALL (passed)
+                            ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id LIMIT 1) x
+                        WHERE o.room IS NULL OR o.room > 0
+                        UNION ALL
+                        SELECT k.priority, '', 1, wanted, k.due
+                        FROM sync._open_providers(as_of, closed) o
+                        CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
+                        WHERE o.held AND (o.room IS NULL OR o.room > 0) AND NOT k.own_lane AND k.tid <> ALL (passed)) u
+                  GROUP BY u.priority, u.tenant_id
+                  ORDER BY u.priority DESC, min(u.due), u.tenant_id) g;
+            given := sync._share_fairly(turns.priorities, turns.tenants, turns.weights, turns.most, wanted);
             -- Of very many tenants only those that are served now are carried on.
-            SELECT array_agg(n.priority) AS priorities, array_agg(n.lane) AS lanes, array_agg(n.weight) AS weights, array_agg(n.jobs) AS given
+            SELECT array_agg(n.priority) AS priorities, array_agg(n.tenant_id) AS tenants, array_agg(n.weight) AS weights, array_agg(n.jobs) AS given
             INTO turns
-            FROM unnest(turns.priorities, turns.lanes, turns.weights, given) n (priority, lane, weight, jobs)
+            FROM unnest(turns.priorities, turns.tenants, turns.weights, given) n (priority, tenant_id, weight, jobs)
             WHERE n.jobs > 0;
             given := turns.given;
-            SELECT array_agg(u.slug) AS slugs, array_agg(u.priority) AS priorities, array_agg(u.lane) AS lanes, array_agg(u.cap) AS caps,
-                   array_agg(u.held) AS held, false AS cut
+            SELECT array_agg(u.slug) AS slugs, array_agg(u.priority) AS priorities, array_agg(u.tenant_id) AS tenants, array_agg(u.cap) AS caps,
+                   NULL::timestamptz[] AS dues, NULL::bigint[] AS ids, count(*)::int AS n
             INTO lanes
-            FROM unnest(lanes.slugs, lanes.priorities, lanes.lanes, lanes.caps, lanes.held) u (slug, priority, lane, cap, held)
-            JOIN unnest(turns.priorities, turns.lanes) n (priority, lane) ON n.priority = u.priority AND n.lane = u.lane;
+            FROM unnest(lanes.slugs, lanes.priorities, lanes.tenants, lanes.caps) u (slug, priority, tenant_id, cap)
+            JOIN unnest(turns.priorities, turns.tenants) n (priority, tenant_id) ON n.priority = u.priority AND n.tenant_id = u.tenant_id;
         END IF;
-        SELECT COALESCE(array_agg(x.lane), '{}') INTO newly_shut
-        FROM (SELECT DISTINCT u.lane FROM unnest(lanes.lanes, lanes.caps) u (lane, cap) WHERE u.cap IS NOT NULL) x
-        WHERE NOT sync._try_lock_claims('tenant', x.lane);
-        shut := shut || newly_shut;
+        SELECT COALESCE(array_agg(x.tenant_id), '{}') INTO newly_shut
+        FROM (SELECT DISTINCT u.tenant_id FROM unnest(lanes.tenants, lanes.caps) u (tenant_id, cap) WHERE u.cap IS NOT NULL) x
+        WHERE NOT sync._try_lock_claims('tenant', x.tenant_id);
+        IF cardinality(newly_shut) > 0 THEN
+            -- Others' lanes come instead of theirs.
+            shut := shut || newly_shut;
+            IF fair THEN
+                PERFORM sync._refund_shares(turns.priorities, turns.tenants, turns.weights, given);
+            END IF;
+            CONTINUE;
+        END IF;
 
         -- A statement of its own, whose snapshot is newer than the locks: what runs is counted to the last job.
         WITH open AS MATERIALIZED (
-            SELECT o.slug, o.room, o.held FROM sync._open_providers(as_of, closed) o WHERE o.room IS NULL OR o.room > 0
+            SELECT o.slug, o.room, o.held
+            FROM sync._open_providers(as_of, closed) o
+            JOIN sync.providers p ON p.slug = o.slug
+            WHERE (o.room IS NULL OR o.room > 0) AND (o.slug = ANY (counted) OR p.max_running IS NULL AND p.requests_per_minute IS NULL)
         ), turn AS MATERIALIZED (
-            SELECT n.priority, n.lane, n.jobs FROM unnest(turns.priorities, turns.lanes, given) n (priority, lane, jobs) WHERE fair
+            SELECT n.priority, n.tenant_id, n.jobs FROM unnest(turns.priorities, turns.tenants, given) n (priority, tenant_id, jobs) WHERE fair
         ), lane AS MATERIALIZED (
-            SELECT u.slug, u.priority, u.lane, u.cap, u.held,
-                   CASE WHEN reach > max_jobs THEN GREATEST(reach, wanted) WHEN fair THEN n.jobs ELSE wanted END AS jobs
-            FROM unnest(lanes.slugs, lanes.priorities, lanes.lanes, lanes.caps, lanes.held) u (slug, priority, lane, cap, held)
-            LEFT JOIN turn n ON n.priority = u.priority AND n.lane = u.lane
-            WHERE u.lane <> ALL (shut) AND (NOT fair OR n.jobs IS NOT NULL)
+            SELECT u.slug, u.priority, u.tenant_id, u.cap, CASE WHEN fair THEN n.jobs ELSE wanted END * wider AS jobs
+            FROM unnest(lanes.slugs, lanes.priorities, lanes.tenants, lanes.caps) u (slug, priority, tenant_id, cap)
+            LEFT JOIN turn n ON n.priority = u.priority AND n.tenant_id = u.tenant_id
+            WHERE NOT fair OR n.jobs IS NOT NULL
+        ), running AS (
+            -- All of them: one that was claimed before there was a limit has no lane of its own.
+            SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' GROUP BY 1
         ), room AS MATERIALIZED (
-            SELECT l.lane, (l.cap - COALESCE(r.n, 0))::int AS jobs
-            FROM (SELECT DISTINCT x.lane, x.cap FROM lane x WHERE x.lane <> '') l
-            LEFT JOIN (SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane GROUP BY 1) r
-                ON r.tenant_id = l.lane
+            SELECT l.tenant_id, (l.cap - COALESCE(r.n, 0))::int AS jobs
+            FROM (SELECT DISTINCT x.tenant_id, x.cap FROM lane x) l LEFT JOIN running r ON r.tenant_id = l.tenant_id
         ), own AS (
-            SELECT array_agg(l.slug) AS slugs, array_agg(l.priority) AS priorities, array_agg(l.lane) AS lanes, array_agg(l.jobs) AS most,
+            SELECT array_agg(l.slug) AS slugs, array_agg(l.priority) AS priorities, array_agg(l.tenant_id) AS tenants, array_agg(LEAST(l.jobs, 2147483647)::int) AS most,
                    array_agg(r.jobs) AS rooms
-            FROM lane l JOIN room r ON r.lane = l.lane
-            WHERE NOT l.held
+            FROM lane l
+            JOIN open o ON o.slug = l.slug AND NOT o.held
+            JOIN room r ON r.tenant_id = l.tenant_id
         ), seen AS MATERIALIZED (
-            SELECT x.id, x.tid, x.connection_id, x.tenant_id, k.slug, k.priority, x.due, '' AS lane
+            SELECT x.id, x.tid, x.connection_id, x.tenant_id, k.slug, k.priority, x.due, '' AS lane, chunk AS most
             FROM sync._lanes k
             JOIN open o ON o.slug = k.slug AND NOT o.held
             LEFT JOIN LATERAL (
@@ -249,25 +272,28 @@ BEGIN
                   AND GREATEST(j.scheduled_at, j.retry_after) <= as_of
                   AND (GREATEST(j.scheduled_at, j.retry_after), j.id) > (k.from_due, k.from_id)
                 ORDER BY GREATEST(j.scheduled_at, j.retry_after), j.id
-                LIMIT GREATEST(reach, 64)) x ON true
+                LIMIT chunk) x ON true
             WHERE sync._claim_saw(k.lane, x.due, x.id)
             UNION ALL
-            -- All lanes together: no more of them is read than comes next.
-            SELECT x.id, x.tid, x.connection_id, x.tenant_id, x.slug, x.priority, x.due, x.tenant_id
-            FROM own l
-            CROSS JOIN LATERAL sync._next_lane_jobs(l.slugs, l.priorities, l.lanes, l.most, l.rooms, passed,
-                                                    CASE WHEN NOT fair THEN GREATEST(wanted, reach) END, as_of) x
+            -- All lanes together: no more of them is read than comes next, of each tenant no more than it has room.
+            SELECT x.id, x.tid, x.connection_id, x.tenant_id, x.slug, x.priority, x.due, x.tenant_id, CASE WHEN fair THEN l.jobs END
+            FROM own
+            CROSS JOIN LATERAL sync._next_lane_jobs(own.slugs, own.priorities, own.tenants, own.most, own.rooms, passed,
+                                                    CASE WHEN NOT fair THEN LEAST(wanted * wider, 2147483647)::int END, as_of) x
+            JOIN lane l ON l.slug = x.slug AND l.priority = x.priority AND l.tenant_id = x.tenant_id
             UNION ALL
-            SELECT k.id, k.tid, k.connection_id, k.tenant_id, o.slug, k.priority, k.due, CASE WHEN k.own_lane THEN k.tenant_id ELSE '' END
+            SELECT k.id, k.tid, k.connection_id, k.tenant_id, o.slug, k.priority, k.due, CASE WHEN k.own_lane THEN k.tenant_id ELSE '' END, NULL
             FROM open o
             CROSS JOIN LATERAL sync._own_credential_jobs(as_of, o.slug) k
-            WHERE o.held AND (NOT k.own_lane OR k.tenant_id IN (SELECT r.lane FROM room r))
+            WHERE o.held AND (NOT k.own_lane OR k.tenant_id IN (SELECT r.tenant_id FROM room r))
+        ), near AS MATERIALIZED (
+            SELECT v.* FROM seen v ORDER BY v.priority DESC, v.due, v.id LIMIT CASE WHEN fair THEN NULL ELSE 2 * chunk END
         ), judged AS MATERIALIZED (
-            SELECT v.id, v.tid, v.connection_id, v.slug, v.priority, v.due, v.lane, o.room AS provider_room, r.jobs AS tenant_room, n.jobs AS turn,
+            SELECT v.id, v.tid, v.connection_id, v.tenant_id, v.slug, v.priority, v.due, v.lane, o.room AS provider_room, r.jobs AS tenant_room, n.jobs AS turn,
                    v.lane = '' AND COALESCE(t.max_running, d.max_running) IS NOT NULL AS stray,
                    GREATEST(h.held_until, s.held_until,
                             CASE WHEN q.per_minute IS NOT NULL THEN sync._next_request_at(s.busy_until, as_of, q.per_minute) END) AS not_before
-            FROM seen v
+            FROM near v
             JOIN open o ON o.slug = v.slug
             JOIN sync.connection_state s ON s.connection_id = v.connection_id
             JOIN sync.connections c ON c.id = v.connection_id
@@ -278,35 +304,80 @@ BEGIN
             -- Only what is in nobody's lane can be there by mistake.
             LEFT JOIN sync.tenant_limits t ON t.tenant_id = CASE WHEN v.lane = '' THEN v.tenant_id END
             LEFT JOIN sync.tenant_limits d ON d.tenant_id = CASE WHEN v.lane = '' AND t.tenant_id IS NULL THEN '*' END
-            LEFT JOIN room r ON r.lane = v.lane
-            LEFT JOIN turn n ON n.priority = v.priority AND n.lane = v.lane
+            LEFT JOIN room r ON r.tenant_id = v.lane
+            LEFT JOIN turn n ON n.priority = v.priority AND n.tenant_id = v.lane
             WHERE s.running_job_id IS NULL AND c.status = 'active' AND v.tid <> ALL (passed)
-        ), ranked AS (
-            SELECT y.*, row_number() OVER (PARTITION BY y.slug ORDER BY y.priority DESC, y.due, y.id) AS of_provider,
-                   row_number() OVER (PARTITION BY y.lane ORDER BY y.priority DESC, y.due, y.id) AS of_tenant,
-                   row_number() OVER (PARTITION BY y.lane, y.priority ORDER BY y.due, y.id) AS of_turn
+        ), ready AS (
+            -- One job of a connection at a time.
+            SELECT DISTINCT ON (y.connection_id) y.*
             FROM judged y
-            WHERE NOT y.stray AND (y.not_before IS NULL OR y.not_before <= as_of)
+            WHERE NOT y.stray AND (y.not_before IS NULL OR y.not_before <= as_of) AND (y.tenant_room IS NULL OR y.tenant_room > 0)
+              AND (NOT fair OR y.turn IS NOT NULL)
+            ORDER BY y.connection_id, y.priority DESC, y.due, y.id
+        ), in_turn AS (
+            SELECT y.*, row_number() OVER (PARTITION BY y.lane, y.priority ORDER BY y.due, y.id) AS of_turn FROM ready y
+        ), ranked AS (
+            SELECT y.*, COALESCE(row_number() OVER (PARTITION BY y.slug ORDER BY y.priority DESC, y.due, y.id) > y.provider_room, false)
+                        OR COALESCE(row_number() OVER (PARTITION BY y.lane ORDER BY y.priority DESC, y.due, y.id) > y.tenant_room, false) AS over
+            FROM in_turn y
+            WHERE NOT fair OR y.of_turn <= y.turn
+        ), certain AS MATERIALIZED (
+            -- What is within both limits, counting all that comes before it, can be had. What is not, cannot, unless too much was counted:
+            -- jobs that are over the other limit.
+            SELECT y.*, y.over AND count(*) FILTER (WHERE NOT y.over) OVER (PARTITION BY y.slug ORDER BY y.priority DESC, y.due, y.id)
+                                   < COALESCE(y.provider_room, 2147483647)
+                        AND count(*) FILTER (WHERE NOT y.over) OVER (PARTITION BY y.lane ORDER BY y.priority DESC, y.due, y.id)
+                            < COALESCE(y.tenant_room, 2147483647) AS doubtful
+            FROM ranked y
+        ), in_lanes AS MATERIALIZED (
+            SELECT v.lane, v.priority, v.due, v.id FROM seen v JOIN room r ON r.tenant_id = v.lane
+        ), cut AS MATERIALIZED (
+            -- Nothing from behind what this round does not know: the rest of a lane or of all, further lanes, a job that has to change its lane.
+            SELECT y.priority, y.due, y.id
+            FROM (SELECT DISTINCT ON (v.slug, v.priority, v.lane) v.priority, v.due, v.id, v.most, count(*) OVER (PARTITION BY v.slug, v.priority, v.lane) AS n
+                  FROM seen v WHERE v.most IS NOT NULL ORDER BY v.slug, v.priority, v.lane, v.due DESC, v.id DESC) y
+            WHERE y.n >= y.most
+            UNION ALL
+            (SELECT v.priority, v.due, v.id FROM in_lanes v WHERE NOT fair ORDER BY v.priority DESC, v.due, v.id LIMIT 1 OFFSET wanted * wider - 1)
+            UNION ALL
+            -- A tenant that was read up to its room, of which something cannot be had for another reason, has more behind it.
+            SELECT y.priority, y.due, y.id
+            FROM (SELECT DISTINCT ON (v.lane) v.lane, v.priority, v.due, v.id, count(*) OVER (PARTITION BY v.lane) AS n
+                  FROM in_lanes v ORDER BY v.lane, v.priority, v.due DESC, v.id DESC) y
+            JOIN room r ON r.tenant_id = y.lane AND y.n >= r.jobs
+            WHERE y.n > (SELECT count(*) FROM certain x WHERE x.lane = y.lane AND NOT x.over)
+            UNION ALL
+            (SELECT v.priority, v.due, v.id FROM near v ORDER BY v.priority DESC, v.due, v.id LIMIT 1 OFFSET 2 * chunk - 1)
+            UNION ALL
+            SELECT lanes.priorities[lanes.n], lanes.dues[lanes.n], lanes.ids[lanes.n] WHERE lanes.n >= wanted * wider AND NOT fair
+            UNION ALL
+            SELECT y.priority, y.due, y.id FROM certain y WHERE y.doubtful
+            UNION ALL
+            SELECT y.priority, y.due, y.id FROM judged y WHERE y.stray
+        ), first_cut AS MATERIALIZED (
+            SELECT y.priority, y.due, y.id FROM cut y WHERE NOT fair ORDER BY y.priority DESC, y.due, y.id LIMIT 1
         ), chosen AS MATERIALIZED (
             SELECT y.tid, y.connection_id, y.priority, y.due, y.id
-            FROM ranked y
-            WHERE (y.provider_room IS NULL OR y.of_provider <= y.provider_room)
-              AND (y.tenant_room IS NULL OR y.of_tenant <= y.tenant_room)
-              AND (NOT fair OR y.of_turn <= y.turn)
+            FROM certain y
+            LEFT JOIN first_cut f ON true
+            WHERE NOT y.over AND (f.id IS NULL OR (-y.priority::bigint, y.due, y.id) <= (-f.priority::bigint, f.due, f.id))
             ORDER BY y.priority DESC, y.due, y.id
             LIMIT wanted
         )
         SELECT (SELECT COALESCE(array_agg(y.tid ORDER BY y.priority DESC, y.due, y.id), '{}') FROM chosen y) AS tids,
                (SELECT COALESCE(array_agg(y.connection_id ORDER BY y.priority DESC, y.due, y.id), '{}') FROM chosen y) AS connections,
-               (SELECT array_agg(y.tid) FROM judged y WHERE y.stray) AS strays,
-               (SELECT array_agg(y.tid) FROM judged y WHERE NOT y.stray AND y.not_before > as_of) AS early,
+               (SELECT COALESCE(array_agg(y.tid), '{}') FROM judged y WHERE y.stray) AS strays,
+               (SELECT COALESCE(array_agg(y.tid), '{}') FROM judged y WHERE NOT y.stray AND y.not_before > as_of) AS early,
                (SELECT array_agg(y.not_before) FROM judged y WHERE NOT y.stray AND y.not_before > as_of) AS not_before,
-               (SELECT count(*) FROM seen) AS seen,
-               EXISTS (SELECT 1 FROM seen v WHERE v.lane = '' GROUP BY v.slug, v.priority HAVING count(*) >= GREATEST(reach, 64)) AS cut
+               EXISTS (SELECT 1 FROM cut) AS cut
         INTO found;
 
         PERFORM sync._sort_out(found.strays, found.early, found.not_before);
-        passed := passed || found.strays || found.early;
+        IF cardinality(found.strays || found.early) > 0 THEN
+            -- Those that somebody else has are where they were.
+            SELECT passed || COALESCE(array_agg(j.ctid), '{}') INTO passed
+            FROM ONLY sync.sync_jobs j WHERE j.ctid = ANY (found.strays || found.early) AND j.status = 'queued';
+        END IF;
         taken := '{}';
         IF cardinality(found.tids) > 0 THEN
             FOR job_id, claim_token, tenant_id, connection_id, provider_slug, job_type, priority, attempts, cursor, input, connector, config IN
@@ -314,27 +385,28 @@ BEGIN
                 taken := taken || job_id;
                 RETURN NEXT;
             END LOOP;
-            PERFORM sync._count_requests(taken, as_of);
+            PERFORM sync._count_requests(taken, counted, as_of);
             wanted := wanted - cardinality(taken);
             passed := passed || found.tids;
         END IF;
         IF fair THEN
-            PERFORM sync._refund_shares(array_agg(u.priority), array_agg(u.lane), array_agg(u.weight), array_agg(u.unused))
-            FROM (SELECT n.priority, n.lane, n.weight, (n.jobs - count(j.id))::int AS unused
-                  FROM unnest(turns.priorities, turns.lanes, turns.weights, given) n (priority, lane, weight, jobs)
+            PERFORM sync._refund_shares(array_agg(u.priority), array_agg(u.tenant_id), array_agg(u.weight), array_agg(u.unused))
+            FROM (SELECT n.priority, n.tenant_id, n.weight, (n.jobs - count(j.id))::int AS unused
+                  FROM unnest(turns.priorities, turns.tenants, turns.weights, given) n (priority, tenant_id, weight, jobs)
                   LEFT JOIN (SELECT t.id, t.priority, CASE WHEN t.own_lane THEN t.tenant_id ELSE '' END AS lane
-                             FROM ONLY sync.sync_jobs t WHERE t.id = ANY (taken)) j ON j.priority = n.priority AND j.lane = n.lane
-                  GROUP BY n.priority, n.lane, n.weight, n.jobs
+                             FROM ONLY sync.sync_jobs t WHERE t.id = ANY (taken)) j ON j.priority = n.priority AND j.lane = n.tenant_id
+                  GROUP BY n.priority, n.tenant_id, n.weight, n.jobs
                   HAVING n.jobs > count(j.id)) u;
         END IF;
-        EXIT WHEN wanted <= 0;
-        IF found.strays IS NULL AND found.early IS NULL AND NOT lanes.cut AND NOT found.cut THEN
-            -- All that is due was looked at: nothing could be had, or all that there was.
-            EXIT WHEN cardinality(found.tids) = 0 AND newly_shut = '{}';
-            EXIT WHEN NOT fair AND found.seen < wanted + cardinality(taken) AND cardinality(taken) = cardinality(found.tids);
+        rounds := rounds + 1;
+        EXIT WHEN wanted <= 0 OR rounds >= 100;
+        IF cardinality(found.strays || found.early) = 0 THEN
+            -- Nothing was left out, and nothing could not be had.
+            EXIT WHEN NOT fair AND NOT found.cut AND cardinality(taken) = cardinality(found.tids);
+            EXIT WHEN cardinality(found.tids) = 0 AND NOT found.cut;
         END IF;
         IF cardinality(found.tids) = 0 THEN
-            reach := LEAST(reach::bigint * 8, 1000000)::int;
+            wider := LEAST(wider * 8, 1000000);
         END IF;
     END LOOP;
 END
@@ -359,7 +431,8 @@ END
 $$;
 COMMENT ON FUNCTION sync._take_in_order(tid[], bigint[], text, timestamptz) IS 'Internal: claims these jobs, as far as they can be had';
 
--- Jobs that a claim has met where they should not be. What another session holds is left to the next one.
+-- Jobs that a claim has met where they should not be. What another session holds is left to the next one; who claims at an older
+-- snapshot leaves all to it, for what others have changed since could only be refused.
 CREATE FUNCTION sync._sort_out(strays tid[], early tid[], not_before timestamptz[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -367,13 +440,16 @@ SET sync_engine.internal = on
 SET enable_seqscan = off
 AS $$
 BEGIN
-    IF strays IS NOT NULL THEN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN;
+    END IF;
+    IF strays <> '{}' THEN
         WITH held AS MATERIALIZED (
             SELECT j.ctid AS tid FROM ONLY sync.sync_jobs j WHERE j.ctid = ANY (strays) AND j.status = 'queued' FOR NO KEY UPDATE SKIP LOCKED
         )
         UPDATE ONLY sync.sync_jobs j SET own_lane = true FROM held h WHERE j.ctid = h.tid;
     END IF;
-    IF early IS NOT NULL THEN
+    IF early <> '{}' THEN
         WITH held AS MATERIALIZED (
             SELECT j.ctid AS tid, e.not_before
             FROM unnest(early, not_before) e (tid, not_before)
@@ -388,7 +464,7 @@ $$;
 COMMENT ON FUNCTION sync._sort_out(tid[], tid[], timestamptz[]) IS
     'Internal: puts jobs of limited tenants into their lanes, and sets jobs that may not begin yet to their time';
 
-CREATE FUNCTION sync._count_requests(jobs bigint[], as_of timestamptz) RETURNS void
+CREATE FUNCTION sync._count_requests(jobs bigint[], counted text[], as_of timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
@@ -400,16 +476,10 @@ BEGIN
         RETURN;
     END IF;
     -- The caller has the providers' locks, and the leases of the connections.
-    INSERT INTO sync.provider_state AS s (provider_slug, busy_until)
-    SELECT p.slug, sync._busy_after_requests(NULL, as_of, p.requests_per_minute, g.n)
+    UPDATE sync.provider_state s SET busy_until = sync._busy_after_requests(s.busy_until, as_of, p.requests_per_minute, g.n)
     FROM (SELECT j.provider_slug, count(*) AS n FROM ONLY sync.sync_jobs j WHERE j.id = ANY (jobs) GROUP BY 1) g
     JOIN sync.providers p ON p.slug = g.provider_slug
-    WHERE p.requests_per_minute IS NOT NULL
-    ON CONFLICT (provider_slug) DO UPDATE
-    SET busy_until = (SELECT sync._busy_after_requests(s.busy_until, as_of, p.requests_per_minute, count(*))
-                      FROM sync.providers p, ONLY sync.sync_jobs j
-                      WHERE p.slug = s.provider_slug AND j.provider_slug = p.slug AND j.id = ANY (jobs)
-                      GROUP BY p.requests_per_minute);
+    WHERE s.provider_slug = g.provider_slug AND p.requests_per_minute IS NOT NULL AND p.slug = ANY (counted);
     UPDATE sync.connection_state s
     SET busy_until = sync._busy_after_requests(s.busy_until, as_of, COALESCE(c.requests_per_minute, p.connection_requests_per_minute), 1)
     FROM ONLY sync.sync_jobs j
@@ -419,7 +489,8 @@ BEGIN
       AND COALESCE(c.requests_per_minute, p.connection_requests_per_minute) IS NOT NULL;
 END
 $$;
-COMMENT ON FUNCTION sync._count_requests(bigint[], timestamptz) IS 'Internal: counts the pages that these jobs, just claimed, will ask for';
+COMMENT ON FUNCTION sync._count_requests(bigint[], text[], timestamptz) IS
+    'Internal: counts the pages that these jobs, just claimed, will ask for, of connections and of these providers';
 
 CREATE FUNCTION sync._next_claim_within_limits(as_of timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -429,7 +500,8 @@ SET enable_seqscan = off
 AS $$
     -- A provider or tenant with no room has none until a job of it ends, which wakes executors.
     WITH open AS MATERIALIZED (
-        SELECT o.slug, o.opens_at, o.held FROM sync._open_providers(as_of, '{}') o WHERE o.room IS NULL OR o.room > 0 OR o.opens_at > as_of
+        SELECT o.slug, o.room, o.opens_at, o.held, o.next_request_at FROM sync._open_providers(as_of, '{}') o
+        WHERE o.room IS NULL OR o.room > 0 OR o.opens_at > as_of
     )
     SELECT min(y.at)
     FROM (SELECT GREATEST(x.due, o.opens_at) AS at
@@ -451,16 +523,21 @@ AS $$
           CROSS JOIN LATERAL sync._lane_heads(o.slug, 'infinity', '{}') l
           LEFT JOIN sync.tenant_limits t ON t.tenant_id = l.tenant_id
           LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
-          LEFT JOIN (SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' AND r.own_lane GROUP BY 1) r
+          LEFT JOIN (SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' GROUP BY 1) r
               ON r.tenant_id = l.tenant_id
           WHERE COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)
           UNION ALL
-          SELECT GREATEST(j.scheduled_at, j.retry_after)
+          SELECT GREATEST(j.scheduled_at, j.retry_after, o.next_request_at)
           FROM open o
           JOIN sync.connections c ON c.provider_slug = o.slug AND c.config ? 'auth'
           JOIN ONLY sync.sync_jobs j ON j.connection_id = c.id
           JOIN sync.connection_state s ON s.connection_id = c.id
-          WHERE o.held AND c.status = 'active' AND j.status = 'queued' AND s.running_job_id IS NULL) y
+          LEFT JOIN sync.tenant_limits t ON t.tenant_id = j.tenant_id
+          LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
+          LEFT JOIN (SELECT r.tenant_id, count(*) AS n FROM ONLY sync.sync_jobs r WHERE r.status = 'running' GROUP BY 1) r
+              ON r.tenant_id = j.tenant_id
+          WHERE o.held AND (o.room IS NULL OR o.room > 0 OR o.next_request_at > as_of) AND c.status = 'active' AND j.status = 'queued'
+            AND s.running_job_id IS NULL AND COALESCE(r.n, 0) < COALESCE(t.max_running, d.max_running, 2147483647)) y
 $$;
 COMMENT ON FUNCTION sync._next_claim_within_limits(timestamptz) IS 'Internal: next_claim_at where something is limited';
 
@@ -492,7 +569,7 @@ BEGIN
     ORDER BY t.credential
     ON CONFLICT (credential) DO UPDATE
     SET held_since = CASE WHEN h.held_until > as_of THEN h.held_since ELSE as_of END, held_until = GREATEST(h.held_until, EXCLUDED.held_until),
-        reason = EXCLUDED.reason;
+        reason = CASE WHEN h.held_until >= EXCLUDED.held_until THEN h.reason ELSE EXCLUDED.reason END;
     -- The caller has their rows: the connection itself keeps still, and what else is queued for it waits as long.
     UPDATE sync.connection_state s SET held_until = GREATEST(s.held_until, u.held_until)
     FROM (SELECT x.id, max(x.held_until) AS held_until FROM unnest(connections, untils) x (id, held_until) GROUP BY 1) u
@@ -516,7 +593,6 @@ DECLARE
     own boolean;
     ids bigint[];
     lifted boolean;
-    n int;
 BEGIN
     PERFORM sync._require_time(as_of);
     SELECT sync._credential(c.tenant_id, p.slug, c.config, p.config), COALESCE(c.config ? 'auth', false) INTO key, own
@@ -524,15 +600,15 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', $1);
     END IF;
-    DELETE FROM sync.credential_holds h WHERE h.credential = key AND h.held_until > as_of;
-    lifted := FOUND;
-    -- Whoever waits locks connections, then jobs, in id order.
+    -- Whoever waits locks connections, then jobs, in id order; what comes after a failure that was waited for knows its hold.
     ids := ARRAY(SELECT l.id
                  FROM (SELECT c.id FROM sync.connections c
                        WHERE c.id = $1
                           OR own AND c.config ? 'auth' AND (c.provider_slug, c.tenant_id, md5((c.config -> 'auth')::text))
                                  = (SELECT x.provider_slug, x.tenant_id, md5((x.config -> 'auth')::text) FROM sync.connections x WHERE x.id = $1)
                        ORDER BY c.id FOR NO KEY UPDATE) l);
+    DELETE FROM sync.credential_holds h WHERE h.credential = key AND h.held_until > as_of;
+    lifted := FOUND;
     UPDATE sync.connection_state s SET held_until = NULL WHERE s.connection_id = ANY (ids) AND s.held_until > as_of;
     lifted := lifted OR FOUND;
     -- What failed itself keeps its backoff; retry_job is there for it.

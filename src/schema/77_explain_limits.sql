@@ -5,7 +5,7 @@ CREATE VIEW sync._tenant_loads AS
 SELECT x.tenant_id, COALESCE(t.max_running, d.max_running) AS max_running, sum(x.running)::int AS running, min(x.due) AS due
 FROM (SELECT l.tenant_id, 0 AS running, l.due FROM sync._tenant_lanes l
       UNION ALL
-      SELECT j.tenant_id, count(*), NULL FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.own_lane GROUP BY 1) x
+      SELECT j.tenant_id, count(*), NULL FROM ONLY sync.sync_jobs j WHERE j.status = 'running' GROUP BY 1) x
 LEFT JOIN sync.tenant_limits t ON t.tenant_id = x.tenant_id
 LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL
 WHERE COALESCE(t.max_running, d.max_running) IS NOT NULL
@@ -70,7 +70,7 @@ BEGIN
     LEFT JOIN sync.tenant_limits t ON t.tenant_id = v.tenant_id
     LEFT JOIN sync.tenant_limits d ON d.tenant_id = '*' AND t.tenant_id IS NULL;
     IF load.max_running IS NOT NULL THEN
-        running := (SELECT count(*) FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.own_lane AND j.tenant_id = c.tenant_id);
+        running := (SELECT count(*) FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.tenant_id = c.tenant_id);
         RETURN QUERY VALUES ('limits', CASE WHEN running >= load.max_running THEN 'waiting' ELSE 'ok' END,
                              format('%s of %s jobs that tenant %s may run at once are running', running, load.max_running, c.tenant_id));
     END IF;
