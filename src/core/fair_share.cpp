@@ -1,7 +1,6 @@
 #include "core/fair_share.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace sync_engine {
 namespace {
@@ -36,7 +35,7 @@ double pass_of(FairTable* table, std::uint64_t queue, std::uint64_t key) {
 // Room for so many more accounts, if there can be.
 void make_room(FairTable* table, std::size_t accounts) {
     if (table->used + accounts > kMostUsed) {
-        std::memset(table, 0, sizeof *table);
+        forget_shares(table);
     }
 }
 
@@ -92,6 +91,11 @@ int give_out(FairWaiter* waiters, int count, int wanted, int* heap, double* cloc
 }
 
 }  // namespace
+
+void forget_shares(FairTable* table) {
+    table->used = 0;
+    std::fill_n(table->accounts, kFairAccounts, FairAccount{0, 0, 0.0});
+}
 
 int share_fairly(FairTable* table, std::uint64_t queue, FairWaiter* waiters, int count, int wanted,
                  int* scratch) {

@@ -28,6 +28,8 @@ struct FairTable {
     FairAccount accounts[kFairAccounts];
 };
 
+void forget_shares(FairTable* table);
+
 // One that waits in a queue.
 struct FairWaiter {
     std::uint64_t key;  // above 1

@@ -134,9 +134,13 @@ const JobColumns& columns_of(Relation table) {
     static JobColumns columns = {};
     if (columns.table != RelationGetRelid(table)) {
         TupleDesc descriptor = RelationGetDescr(table);
-        columns = {InvalidOid, SPI_fnumber(descriptor, "provider_slug"), SPI_fnumber(descriptor, "priority"),
-                   SPI_fnumber(descriptor, "scheduled_at"), SPI_fnumber(descriptor, "retry_after"),
-                   SPI_fnumber(descriptor, "tenant_id"), SPI_fnumber(descriptor, "own_lane")};
+        columns = {InvalidOid,
+                   SPI_fnumber(descriptor, "provider_slug"),
+                   SPI_fnumber(descriptor, "priority"),
+                   SPI_fnumber(descriptor, "scheduled_at"),
+                   SPI_fnumber(descriptor, "retry_after"),
+                   SPI_fnumber(descriptor, "tenant_id"),
+                   SPI_fnumber(descriptor, "own_lane")};
         if (columns.provider_slug <= 0 || columns.priority <= 0 || columns.scheduled_at <= 0 ||
             columns.retry_after <= 0 || columns.tenant_id <= 0 || columns.own_lane <= 0) {
             elog(ERROR, "table %s does not hold jobs", RelationGetRelationName(table));

@@ -55,7 +55,7 @@ void on_startup() {
     LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     shares = static_cast<SharedShares*>(ShmemInitStruct("sync_engine shares", sizeof(SharedShares), &found));
     if (!found) {
-        memset(shares, 0, sizeof(SharedShares));
+        forget_shares(&shares->table);
         shares->lock = &GetNamedLWLockTranche(kTrancheName)->lock;
     }
     LWLockRelease(AddinShmemInitLock);
@@ -111,8 +111,7 @@ Waiters waiters_of(FunctionCallInfo fcinfo) {
     if (tenants.count != all.count || weights.count != all.count || jobs.count != all.count) {
         elog(ERROR, "arrays of different lengths");
     }
-    all.waiters =
-        static_cast<FairWaiter*>(palloc0(sizeof(FairWaiter) * (static_cast<Size>(all.count) + 1)));
+    all.waiters = static_cast<FairWaiter*>(palloc0(sizeof(FairWaiter) * (static_cast<Size>(all.count) + 1)));
     for (int i = 0; i < all.count; ++i) {
         if (all.priorities.is_null(i) || tenants.is_null(i) || weights.is_null(i) || jobs.is_null(i)) {
             elog(ERROR, "null among the waiters");
@@ -165,8 +164,7 @@ SYNC_ENGINE_FUNCTION(share_fairly) {
     for (int i = 0; i < all.count; ++i) {
         given[i] = Int32GetDatum(all.waiters[i].given);
     }
-    PG_RETURN_ARRAYTYPE_P(
-        construct_array(given, all.count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+    PG_RETURN_ARRAYTYPE_P(construct_array(given, all.count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
 SYNC_ENGINE_FUNCTION(refund_shares) {

@@ -64,9 +64,9 @@ void remember(const Limited& tenant) {
     if (known.count == known.room) {
         const int room = Max(64, 2 * known.room);
         const Size size = sizeof(Limited) * static_cast<Size>(room);
-        known.tenants = static_cast<Limited*>(known.tenants == nullptr
-                                                  ? MemoryContextAlloc(TopMemoryContext, size)
-                                                  : repalloc(known.tenants, size));
+        known.tenants =
+            static_cast<Limited*>(known.tenants == nullptr ? MemoryContextAlloc(TopMemoryContext, size)
+                                                           : repalloc(known.tenants, size));
         known.room = room;
     }
     known.tenants[known.count++] = tenant;
