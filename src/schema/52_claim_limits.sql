@@ -46,9 +46,14 @@ COMMENT ON VIEW sync._tenant_lanes IS 'Internal: of active providers, the lanes 
 CREATE FUNCTION sync._open_providers(as_of timestamptz, closed text[], OUT slug text, OUT room int, OUT opens_at timestamptz, OUT held boolean,
     OUT next_request_at timestamptz)
 RETURNS SETOF record
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    -- plpgsql keeps the plan: this is asked several times by every claim.
+    RETURN QUERY
     SELECT p.slug,
            LEAST(p.max_running - CASE WHEN p.max_running IS NOT NULL
                                       THEN (SELECT count(*) FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.provider_slug = p.slug)::int END,
@@ -59,7 +64,8 @@ AS $$
     FROM sync.providers p
     LEFT JOIN sync.provider_state s ON s.provider_slug = p.slug
     LEFT JOIN sync.credential_holds h ON h.credential = 'provider:' || p.slug AND h.held_until > as_of AND p.config ? 'auth'
-    WHERE p.status = 'active' AND p.slug <> ALL (closed)
+    WHERE p.status = 'active' AND p.slug <> ALL (closed);
+END
 $$;
 COMMENT ON FUNCTION sync._open_providers(timestamptz, text[]) IS
     'Internal: active providers but those, how many of their jobs may begin now (null: any number), from when on otherwise, whether their own'
