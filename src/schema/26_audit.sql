@@ -107,7 +107,7 @@ AS $$
     SELECT v.kind, v.id_column, v.ignored::text[], v.shown::text[]
     FROM (VALUES
         ('connections', 'connection', 'id', '{created_at,updated_at,has_schedules}',
-         '{id,tenant_id,provider_slug,external_id,name,status,status_reason,last_incremental_finished_at}'),
+         '{id,tenant_id,provider_slug,external_id,name,status,status_reason,last_incremental_finished_at,requests_per_minute}'),
         ('providers', 'provider', 'slug', '{created_at,updated_at}',
          '{slug,display_name,status,status_reason,connector,allowed_hosts,backoff_base_seconds,backoff_max_seconds,backoff_jitter_factor,max_attempts,max_run_seconds,max_running,requests_per_minute,connection_requests_per_minute}'),
         ('tenant_limits', 'limits', 'tenant_id', '{tenant_id,updated_at}', '{max_connections,max_schedules,manual_triggers_per_minute,max_running,weight}'),

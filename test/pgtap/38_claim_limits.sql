@@ -1,6 +1,6 @@
 -- What claims keep to: running jobs of tenants and providers, requests a minute, credentials that are held back, turns.
 \ir include/setup.psql
-SELECT plan(98);
+SELECT plan(99);
 SELECT fix_jitter();
 SET LOCAL sync_engine.backoff_jitter_factor = 0;
 -- The external ids of what a claim returned, in its order.
@@ -161,6 +161,8 @@ SELECT is((SELECT held_until FROM sync.credential_holds), at('11:03'), 'the late
 SELECT job('u1', 'full'), done('u1', 'o1', 'o2', 'p1');
 SELECT is(sync.lift_hold(conn('p1'), at('10:54')), true, 'an operator can lift it');
 SELECT is(sync.lift_hold(conn('p1'), at('10:54')), false, 'once');
+SELECT results_eq($$SELECT action, tenant_id, object_id FROM sync.audit_log WHERE action = 'connection.lift_hold'$$,
+    $$VALUES ('connection.lift_hold', 'p', conn('p1')::text)$$, 'which the audit log tells');
 SELECT is(claimed(at('10:54')), 'u1 p4 p2', 'what failed itself keeps its backoff');
 SELECT throws_ok('SELECT sync.lift_hold(-1)', 'P0002', NULL, 'of a connection that is there');
 DELETE FROM sync.connections;
