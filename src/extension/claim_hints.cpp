@@ -1,6 +1,7 @@
 // The hints in shared memory: a table of a fixed size under one lock, held for the time of a look at a lane.
 #include "extension/claim_hints.hpp"
 
+#include "extension/shared_memory.hpp"
 #include "extension/shared_state.hpp"
 
 extern "C" {
@@ -55,31 +56,14 @@ struct ClaimHints {
 };
 
 ClaimHints* hints = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
-#if PG_VERSION_NUM >= 150000
-shmem_request_hook_type previous_request_hook = nullptr;
-#endif
 
 void request_shared_memory() {
     RequestAddinShmemSpace(sizeof(ClaimHints));
     RequestNamedLWLockTranche(kTrancheName, 1);
 }
 
-#if PG_VERSION_NUM >= 150000
-void on_request() {
-    if (previous_request_hook != nullptr) {
-        previous_request_hook();
-    }
-    request_shared_memory();
-}
-#endif
-
-void on_startup() {
-    if (previous_startup_hook != nullptr) {
-        previous_startup_hook();
-    }
+void find_shared_memory() {
     bool found = false;
-    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     hints = static_cast<ClaimHints*>(ShmemInitStruct("sync_engine claims", sizeof(ClaimHints), &found));
     if (!found) {
         memset(hints, 0, sizeof(ClaimHints));
@@ -88,7 +72,6 @@ void on_startup() {
             bucket = kNoLane;
         }
     }
-    LWLockRelease(AddinShmemInitLock);
 }
 
 std::uint64_t& epoch_of(LaneKind kind) {
@@ -231,17 +214,7 @@ bool takes_over_verifying(Lane* lane, std::int64_t now_ms) {
 }  // namespace
 
 void claim_hints_init() {
-    if (!process_shared_preload_libraries_in_progress) {
-        return;
-    }
-#if PG_VERSION_NUM >= 150000
-    previous_request_hook = shmem_request_hook;
-    shmem_request_hook = on_request;
-#else
-    request_shared_memory();
-#endif
-    previous_startup_hook = shmem_startup_hook;
-    shmem_startup_hook = on_startup;
+    use_shared_memory(request_shared_memory, find_shared_memory);
 }
 
 bool claim_hints_available() {

@@ -5,6 +5,7 @@
 #include "core/fair_share.hpp"
 #include "extension/boundary.hpp"
 #include "extension/job_functions.hpp"
+#include "extension/shared_memory.hpp"
 #include "extension/sql_functions.hpp"
 
 extern "C" {
@@ -28,37 +29,19 @@ struct SharedShares {
 
 SharedShares* shares = nullptr;
 FairTable* own_table = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
-#if PG_VERSION_NUM >= 150000
-shmem_request_hook_type previous_request_hook = nullptr;
-#endif
 
 void request_shared_memory() {
     RequestAddinShmemSpace(sizeof(SharedShares));
     RequestNamedLWLockTranche(kTrancheName, 1);
 }
 
-#if PG_VERSION_NUM >= 150000
-void on_request() {
-    if (previous_request_hook != nullptr) {
-        previous_request_hook();
-    }
-    request_shared_memory();
-}
-#endif
-
-void on_startup() {
-    if (previous_startup_hook != nullptr) {
-        previous_startup_hook();
-    }
+void find_shared_memory() {
     bool found = false;
-    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     shares = static_cast<SharedShares*>(ShmemInitStruct("sync_engine shares", sizeof(SharedShares), &found));
     if (!found) {
         forget_shares(&shares->table);
         shares->lock = &GetNamedLWLockTranche(kTrancheName)->lock;
     }
-    LWLockRelease(AddinShmemInitLock);
 }
 
 // Locked until unlock_table.
@@ -130,17 +113,7 @@ int32 priority_at(const Waiters& all, int i) {
 }  // namespace
 
 void fair_shares_init() {
-    if (!process_shared_preload_libraries_in_progress) {
-        return;
-    }
-#if PG_VERSION_NUM >= 150000
-    previous_request_hook = shmem_request_hook;
-    shmem_request_hook = on_request;
-#else
-    request_shared_memory();
-#endif
-    previous_startup_hook = shmem_startup_hook;
-    shmem_startup_hook = on_startup;
+    use_shared_memory(request_shared_memory, find_shared_memory);
 }
 
 }  // namespace sync_engine

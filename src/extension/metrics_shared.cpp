@@ -5,6 +5,7 @@
 
 #include "extension/guc.hpp"
 #include "extension/metrics.hpp"
+#include "extension/shared_memory.hpp"
 
 extern "C" {
 #include "miscadmin.h"
@@ -36,11 +37,6 @@ LWLock* lock = nullptr;
 HTAB* series_table = nullptr;
 HTAB* tenant_table = nullptr;
 
-shmem_startup_hook_type previous_startup_hook = nullptr;
-#if PG_VERSION_NUM >= 150000
-shmem_request_hook_type previous_request_hook = nullptr;
-#endif
-
 // Every tenant by name has a series, and every database that has one needs its counting entry.
 long tenant_capacity() {
     return 2L * guc::max_metric_series;
@@ -52,19 +48,7 @@ void request_shared_memory() {
     RequestNamedLWLockTranche(kTrancheName, 1);
 }
 
-#if PG_VERSION_NUM >= 150000
-void on_request() {
-    if (previous_request_hook != nullptr) {
-        previous_request_hook();
-    }
-    request_shared_memory();
-}
-#endif
-
-void on_startup() {
-    if (previous_startup_hook != nullptr) {
-        previous_startup_hook();
-    }
+void find_shared_memory() {
     constexpr int kFlags = HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE;
     HASHCTL series_control = {};
     series_control.keysize = sizeof(MetricKey);
@@ -73,13 +57,11 @@ void on_startup() {
     tenant_control.keysize = sizeof(TenantKey);
     tenant_control.entrysize = sizeof(TenantEntry);
 
-    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     lock = &GetNamedLWLockTranche(kTrancheName)->lock;
     series_table = ShmemInitHash("sync_engine metric series", guc::max_metric_series, guc::max_metric_series,
                                  &series_control, kFlags);
     tenant_table = ShmemInitHash("sync_engine metric tenants", tenant_capacity(), tenant_capacity(),
                                  &tenant_control, kFlags);
-    LWLockRelease(AddinShmemInitLock);
 }
 
 // Finds or makes an entry as long as the table holds fewer than `limit`; null where it does not.
@@ -150,17 +132,7 @@ void remove_database(HTAB* table, Oid database) {
 }  // namespace
 
 void metrics_init() {
-    if (!process_shared_preload_libraries_in_progress) {
-        return;
-    }
-#if PG_VERSION_NUM >= 150000
-    previous_request_hook = shmem_request_hook;
-    shmem_request_hook = on_request;
-#else
-    request_shared_memory();
-#endif
-    previous_startup_hook = shmem_startup_hook;
-    shmem_startup_hook = on_startup;
+    use_shared_memory(request_shared_memory, find_shared_memory);
 }
 
 bool metrics_available() {

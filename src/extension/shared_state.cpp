@@ -12,6 +12,7 @@ extern "C" {
 }
 
 #include "extension/guc.hpp"
+#include "extension/shared_memory.hpp"
 
 namespace sync_engine {
 
@@ -20,7 +21,6 @@ namespace {
 constexpr const char* kTrancheName = "sync_engine_workers";
 
 SharedState* state = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
 
 Size state_size() {
     return add_size(offsetof(SharedState, slots), mul_size(sizeof(DatabaseSlot), guc::max_databases));
@@ -30,17 +30,6 @@ void reserve() {
     RequestAddinShmemSpace(state_size());
     RequestNamedLWLockTranche(kTrancheName, 1);
 }
-
-#if PG_VERSION_NUM >= 150000
-shmem_request_hook_type previous_request_hook = nullptr;
-
-void on_shmem_request() {
-    if (previous_request_hook != nullptr) {
-        previous_request_hook();
-    }
-    reserve();
-}
-#endif
 
 void initialize() {
     memset(state, 0, state_size());
@@ -56,30 +45,18 @@ void initialize() {
     }
 }
 
-void on_shmem_startup() {
-    if (previous_startup_hook != nullptr) {
-        previous_startup_hook();
-    }
+void find_state() {
     bool found = false;
-    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     state = static_cast<SharedState*>(ShmemInitStruct("sync_engine workers", state_size(), &found));
     if (!found) {
         initialize();
     }
-    LWLockRelease(AddinShmemInitLock);
 }
 
 }  // namespace
 
 void request_shared_state() {
-#if PG_VERSION_NUM >= 150000
-    previous_request_hook = shmem_request_hook;
-    shmem_request_hook = on_shmem_request;
-#else
-    reserve();
-#endif
-    previous_startup_hook = shmem_startup_hook;
-    shmem_startup_hook = on_shmem_startup;
+    use_shared_memory(reserve, find_state);
 }
 
 SharedState* shared_state() {
