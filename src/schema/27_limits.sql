@@ -167,14 +167,14 @@ BEGIN
               SELECT c.id FROM sync.connections c
               WHERE NEW.tenant_id = '*' AND NOT EXISTS (SELECT 1 FROM sync.tenant_limits l WHERE l.tenant_id = c.tenant_id)) c
         JOIN ONLY sync.sync_jobs j ON j.connection_id = c.id
-        WHERE j.status IN ('queued', 'running') AND NOT j.own_lane
+        WHERE j.status = 'queued' AND NOT j.own_lane
         FOR NO KEY UPDATE OF j SKIP LOCKED
     )
     UPDATE ONLY sync.sync_jobs j SET own_lane = true FROM held h WHERE j.id = h.id;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION sync._tenant_limited() IS 'Internal: puts a tenant''s live jobs into lanes of their own';
+COMMENT ON FUNCTION sync._tenant_limited() IS 'Internal: puts a tenant''s queued jobs into lanes of their own';
 -- By name before tenant_limited, which needs it.
 CREATE TRIGGER limits_written AFTER INSERT OR UPDATE OR DELETE ON sync.tenant_limits
     FOR EACH ROW EXECUTE FUNCTION sync._limits_written();

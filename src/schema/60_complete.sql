@@ -92,7 +92,8 @@ AS $$
 BEGIN
     IF connection_ids IS NULL OR cardinality(connection_ids) > 16 OR current_setting('transaction_isolation') <> 'read committed'
        OR EXISTS (SELECT 1 FROM unnest(connection_ids) u (id) JOIN ONLY sync.sync_jobs j ON j.connection_id = u.id AND j.status = 'queued')
-       OR EXISTS (SELECT 1 FROM ONLY sync.sync_jobs j WHERE j.status = 'queued' AND j.own_lane)
+       OR EXISTS (SELECT 1 FROM sync.tenant_limits l WHERE l.max_running IS NOT NULL)
+          AND EXISTS (SELECT 1 FROM ONLY sync.sync_jobs j WHERE j.status = 'queued' AND j.own_lane)
        OR EXISTS (SELECT 1 FROM sync.providers p WHERE p.max_running IS NOT NULL) THEN
         PERFORM sync._wake_executors();
     END IF;

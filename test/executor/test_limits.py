@@ -28,28 +28,27 @@ def succeeded(engine):
     return engine.db.value("SELECT count(*) FROM sync.sync_executions WHERE status = 'succeeded'")
 
 
-def test_running_jobs_of_a_tenant(engine):
-    engine.github()
-    engine.db.run("SELECT sync.set_tenant_limits('acme', max_running => 2)")
-    for connection in connections(engine, 10):
+def drain_by_two(engine, made, most):
+    """Two executors with room for all of them, which run no more than `most` at once, and each of them."""
+    for connection in made:
         engine.trigger(connection)
     for number in (1, 2):
         engine.executor("--concurrency", "8", name=f"executor-{number}")
     engine.wait_idle()
-    assert succeeded(engine) == 10
-    assert most_at_once(engine) <= 2
+    assert succeeded(engine) == len(made)
+    assert most_at_once(engine) <= most
+
+
+def test_running_jobs_of_a_tenant(engine):
+    engine.github()
+    engine.db.run("SELECT sync.set_tenant_limits('acme', max_running => 2)")
+    drain_by_two(engine, connections(engine, 10), 2)
 
 
 def test_running_jobs_of_a_provider(engine):
     engine.github()
     engine.db.run("UPDATE sync.providers SET max_running = 3")
-    for number in range(10):
-        engine.trigger(connections(engine, 1, tenant=f"tenant-{number}")[0])
-    for number in (1, 2):
-        engine.executor("--concurrency", "8", name=f"executor-{number}")
-    engine.wait_idle()
-    assert succeeded(engine) == 10
-    assert most_at_once(engine) <= 3
+    drain_by_two(engine, [connections(engine, 1, tenant=f"tenant-{number}")[0] for number in range(10)], 3)
 
 
 def test_pages_a_minute(engine):
