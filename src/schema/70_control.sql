@@ -417,6 +417,9 @@ BEGIN
     ORDER BY p.range_to LIMIT 1;
     IF expired IS NOT NULL THEN
         IF NOT sync._move_keys(expired, as_of) THEN
+            -- What is still not delivered goes with its message.
+            DELETE FROM sync.message_queue q USING sync.partitions p
+            WHERE p.name = expired AND p.parent = 'messages' AND q.created_at >= p.range_from AND q.created_at < p.range_to;
             PERFORM sync._drop_partition(expired);
         END IF;
         RETURN true;
