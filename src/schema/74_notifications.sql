@@ -86,14 +86,19 @@ DECLARE
     owner record;
 BEGIN
     IF n.schedule_id IS NOT NULL THEN
-        SELECT s.tenant_id, s.connection_id INTO owner FROM sync.sync_schedules s WHERE s.id = n.schedule_id;
+        -- Who may not see it learns nothing about it.
+        SELECT s.tenant_id, s.connection_id INTO owner FROM sync.sync_schedules s WHERE s.id = n.schedule_id AND sync._sees_tenant(s.tenant_id);
         IF NOT FOUND OR owner.tenant_id <> n.tenant_id THEN
-            RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = format('tenant %s has no schedule %s', n.tenant_id, n.schedule_id);
+            RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
+                MESSAGE = format('%s has no schedule %s', COALESCE('tenant ' || n.tenant_id, 'nobody'), n.schedule_id);
         ELSIF n.connection_id <> owner.connection_id THEN
             RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = format('schedule %s is not of connection %s', n.schedule_id, n.connection_id),
                 HINT = 'Leave connection_id out.';
         END IF;
+        n.tenant_id := owner.tenant_id;
         n.connection_id := owner.connection_id;
+    ELSIF n.tenant_id IS NULL THEN
+        n.tenant_id := (SELECT c.tenant_id FROM sync.connections c WHERE c.id = n.connection_id AND sync._sees_tenant(c.tenant_id));
     END IF;
     IF holds IS NULL THEN
         PERFORM sync._refuse_notification(format('notification_type cannot be %s', COALESCE(to_jsonb(n.notification_type)::text, 'null')), 'Use email, webhook or in_app.');
@@ -307,7 +312,7 @@ BEGIN
     n.notification_type := create_notification.notification_type;
     n.events := to_jsonb(create_notification.events);
     n.config := create_notification.config;
-    n.verified_at := CASE WHEN verify IS NOT TRUE THEN as_of END;
+    n.verified_at := CASE WHEN verify IS FALSE THEN as_of END;
     n.created_at := as_of;
     n := sync._check_notification(n);
     INSERT INTO sync.sync_notifications (tenant_id, connection_id, schedule_id, notification_type, name, events, config, verified_at, created_at, updated_at)
@@ -331,7 +336,7 @@ BEGIN
     UPDATE sync.sync_notifications n
     SET events = COALESCE(to_jsonb(update_notification.events), n.events), config = COALESCE(update_notification.config, n.config),
         name = COALESCE(update_notification.name, n.name), is_active = COALESCE(update_notification.is_active, n.is_active),
-        verified_at = CASE WHEN verify THEN n.verified_at ELSE now() END, updated_at = now()
+        verified_at = CASE WHEN verify IS FALSE THEN now() ELSE n.verified_at END, updated_at = now()
     WHERE n.id = former.id;
 END
 $$;
