@@ -207,6 +207,15 @@ END
 $$;
 COMMENT ON FUNCTION sync._plan_digest(bigint, timestamptz) IS 'Internal: sets when the next digest of a setting is due';
 
+-- Somebody who was taken off a list, or another URL than the present one, gets nothing more.
+CREATE FUNCTION sync._is_recipient(n sync.sync_notifications, recipient text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT COALESCE(CASE n.notification_type WHEN 'webhook' THEN n.config ->> 'url' = recipient WHEN 'email' THEN n.config -> 'to' ? recipient END, false)
+$$;
+COMMENT ON FUNCTION sync._is_recipient(sync.sync_notifications, text) IS 'Internal: whether messages of a setting go to that address or URL';
+
 CREATE FUNCTION sync._settle_notification(notification_id bigint, url_is_new boolean, digest_is_new boolean, as_of timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -227,6 +236,9 @@ BEGIN
         -- What waits was meant for another receiver, or for none any more.
         DELETE FROM sync.message_queue q WHERE q.notification_id = $1 AND q.status = 'queued';
         DELETE FROM sync.held_events h WHERE h.notification_id = $1;
+    ELSE
+        DELETE FROM sync.message_queue q USING sync.messages m
+        WHERE q.notification_id = $1 AND q.status = 'queued' AND m.id = q.message_id AND m.created_at = q.created_at AND NOT sync._is_recipient(n, m.recipient);
     END IF;
     IF url_is_new AND n.is_active AND n.verified_at IS NULL THEN
         PERFORM sync._make_test(n, as_of);

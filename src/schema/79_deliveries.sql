@@ -307,9 +307,14 @@ BEGIN
                    "left"(e.value ->> 'reply', 1024) AS reply
             FROM jsonb_array_elements($1) WITH ORDINALITY e
         ), held AS MATERIALIZED (
-            SELECT DISTINCT ON (q.message_id) x.*, q.tenant_id, q.notification_id, q.channel, q.attempts, q.created_at, q.claimed_by, q.claimed_at,
-                   CASE WHEN x.outcome IN ('failed', 'lost') THEN sync._delivery_wait(q.tries, x.hint) END AS wait
+            SELECT DISTINCT ON (q.message_id) x.*, q.tenant_id, q.notification_id, q.channel, q.attempts, q.created_at, q.claimed_by, q.claimed_at, w.wanted,
+                   CASE WHEN x.outcome IN ('failed', 'lost') AND w.wanted THEN sync._delivery_wait(q.tries, x.hint) END AS wait
             FROM element x JOIN sync.message_queue q ON q.message_id = x.id AND q.claim_token = x.token AND q.status = 'sending'
+            -- While it was being sent its setting may have been switched off or given another receiver: then it is not tried again.
+            CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM sync.sync_notifications n
+                                               JOIN sync.messages m ON m.id = q.message_id AND m.created_at = q.created_at
+                                               WHERE n.id = q.notification_id AND n.is_active AND n.disabled_at IS NULL AND sync._is_recipient(n, m.recipient))
+                                       AS wanted) w
             WHERE x.outcome IS NOT NULL
             ORDER BY q.message_id, x.ord
         ), again AS (
@@ -330,7 +335,7 @@ BEGIN
                 last_error = COALESCE(g.error, s.last_error), dead_in_a_row = CASE WHEN g.succeeded_at IS NULL THEN s.dead_in_a_row + g.dead ELSE 0 END
             FROM (SELECT h.notification_id, max($2) FILTER (WHERE h.outcome = 'delivered') AS succeeded_at, max($2) FILTER (WHERE h.outcome <> 'delivered') AS failed_at,
                          max(COALESCE(h.error_code, h.outcome) || COALESCE(' ' || h.status, '')) FILTER (WHERE h.outcome <> 'delivered') AS error,
-                         count(*) FILTER (WHERE h.outcome <> 'delivered' AND h.wait IS NULL)::int AS dead
+                         count(*) FILTER (WHERE h.outcome <> 'delivered' AND h.wait IS NULL AND h.wanted)::int AS dead
                   FROM held h GROUP BY 1) g
             WHERE s.notification_id = g.notification_id
         ), counted AS (
@@ -340,7 +345,7 @@ BEGIN
             SELECT count(sync._metric_observe('sync_webhook_delivery_duration_seconds', '', h.duration_ms / 1000)) AS n
             FROM held h WHERE h.channel = 'webhook' AND h.duration_ms IS NOT NULL
         )
-        SELECT x.ord, x.id, h.id IS NOT NULL AS held, h.notification_id, h.created_at, h.outcome, h.wait, h.error_code, h.status,
+        SELECT x.ord, x.id, h.id IS NOT NULL AS held, h.notification_id, h.created_at, h.outcome, h.wait, h.wanted, h.error_code, h.status,
                CASE WHEN h.id IS NOT NULL THEN CASE WHEN h.outcome = 'delivered' THEN 'delivered' WHEN h.wait IS NULL THEN 'failed' ELSE 'retried' END
                     WHEN x.id IS NULL OR x.token IS NULL OR x.outcome IS NULL THEN 'rejected'
                     WHEN EXISTS (SELECT 1 FROM sync.delivery_attempts a WHERE a.message_id = x.id AND a.claim_token = x.token) THEN 'repeated'
@@ -354,7 +359,7 @@ BEGIN
         WHERE counted.n >= 0 AND told.n >= 0
         ORDER BY x.ord
     LOOP
-        IF one.held THEN
+        IF one.held AND (one.wanted OR one.outcome = 'delivered') THEN
             PERFORM sync._receiver_answered(one.notification_id, one.id, one.created_at, one.outcome, one.wait IS NULL,
                                             COALESCE(one.error_code, one.outcome) || COALESCE(' ' || one.status, ''), as_of);
         END IF;
@@ -485,9 +490,10 @@ BEGIN
     SELECT m.id, m.created_at, m.tenant_id, m.notification_id, m.channel, $2,
            COALESCE((SELECT max(a.attempt) FROM sync.delivery_attempts a WHERE a.message_id = m.id), 0)
     FROM sync.messages m
-    JOIN sync.sync_notifications n ON n.id = m.notification_id AND n.is_active AND n.disabled_at IS NULL
-    WHERE m.id = ANY ($1)
+    JOIN sync.sync_notifications n ON n.id = m.notification_id AND n.is_active AND n.disabled_at IS NULL AND (n.verified_at IS NOT NULL OR m.event_type = 'test')
+    WHERE m.id = ANY ($1) AND sync._is_recipient(n, m.recipient)
     ORDER BY m.id
+    FOR KEY SHARE OF n
     ON CONFLICT (message_id) DO UPDATE SET due_at = LEAST(q.due_at, EXCLUDED.due_at) WHERE q.status = 'queued';
     GET DIAGNOSTICS replayed = ROW_COUNT;
     PERFORM sync._wake_executors();
@@ -516,6 +522,12 @@ BEGIN
             MESSAGE = format('notification %s %s', m.notification_id, CASE WHEN n.id IS NULL THEN 'does not exist any more' WHEN NOT n.is_active THEN 'is not active'
                                                                            ELSE 'was disabled: ' || n.disabled_reason END),
             HINT = CASE WHEN n.disabled_at IS NOT NULL THEN format('SELECT sync.test_notification(%s) takes it up again.', n.id) END;
+    END IF;
+    IF NOT sync._is_recipient(n, m.recipient) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('notification %s does not go to that receiver any more', n.id);
+    ELSIF n.verified_at IS NULL AND m.event_type <> 'test' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('the webhook of notification %s has not answered a test yet', n.id),
+            HINT = format('SELECT sync.test_notification(%s)', n.id);
     END IF;
     PERFORM sync._audit('notification.replay', m.tenant_id, 'notification', m.notification_id::text, NULL, jsonb_build_object('delivery_id', m.id));
     RETURN sync._replay(ARRAY[m.id], as_of) > 0;
