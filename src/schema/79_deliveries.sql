@@ -112,7 +112,7 @@ BEGIN
     IF lost IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM sync._end_deliveries(lost, as_of);
+    PERFORM sync._end_deliveries(lost, true, as_of);
     RETURN jsonb_array_length(lost);
 END
 $$;
@@ -276,11 +276,17 @@ COMMENT ON FUNCTION sync.next_delivery_at(text[], timestamptz) IS 'When there is
 CREATE FUNCTION sync._as_number(value jsonb) RETURNS numeric
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
-AS $$ SELECT CASE WHEN jsonb_typeof(value) = 'number' AND abs(value::numeric) < 1e18 THEN value::numeric END $$;
-COMMENT ON FUNCTION sync._as_number(jsonb) IS 'Internal: a JSON number of bounded size, else null';
+AS $$ SELECT CASE WHEN jsonb_typeof(value) = 'number' AND abs(value::numeric) < 1e18 THEN round(value::numeric, 6) END $$;
+COMMENT ON FUNCTION sync._as_number(jsonb) IS 'Internal: a JSON number of bounded size and precision, else null';
+
+CREATE FUNCTION sync._as_id(value jsonb) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT CASE WHEN x.n = trunc(x.n) THEN x.n::bigint END FROM (SELECT sync._as_number(value) AS n) x $$;
+COMMENT ON FUNCTION sync._as_id(jsonb) IS 'Internal: a whole JSON number, else null';
 
 -- Those that hold are ended: delivered, tried again by and by, or given up. What a receiver's silence means is seen to as well.
-CREATE FUNCTION sync._end_deliveries(results jsonb, as_of timestamptz, OUT ord bigint, OUT delivery_id bigint, OUT outcome text, OUT detail text)
+CREATE FUNCTION sync._end_deliveries(results jsonb, taken_back boolean, as_of timestamptz, OUT ord bigint, OUT delivery_id bigint, OUT outcome text, OUT detail text)
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -294,13 +300,13 @@ DECLARE
 BEGIN
     PERFORM sync._ensure_notices(as_of);
     PERFORM 1 FROM sync.message_queue q
-    WHERE q.message_id IN (SELECT sync._as_number(e.value -> 'delivery_id')::bigint FROM jsonb_array_elements($1) e) AND q.status = 'sending'
+    WHERE q.message_id IN (SELECT sync._as_id(e.value -> 'delivery_id') FROM jsonb_array_elements($1) e) AND q.status = 'sending'
     ORDER BY q.message_id FOR UPDATE;
     FOR one IN
         WITH element AS MATERIALIZED (
-            SELECT e.ordinality AS ord, sync._as_number(e.value -> 'delivery_id')::bigint AS id,
+            SELECT e.ordinality AS ord, sync._as_id(e.value -> 'delivery_id') AS id,
                    CASE WHEN e.value ->> 'claim_token' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (e.value ->> 'claim_token')::uuid END AS token,
-                   CASE WHEN e.value ->> 'outcome' IN ('delivered', 'failed', 'refused', 'gone', 'lost') THEN e.value ->> 'outcome' END AS outcome,
+                   CASE WHEN e.value ->> 'outcome' IN ('delivered', 'failed', 'refused', 'gone') OR $2 AND e.value ->> 'outcome' = 'lost' THEN e.value ->> 'outcome' END AS outcome,
                    trunc(LEAST(GREATEST(sync._as_number(e.value -> 'status'), 0), 999))::int AS status,
                    sync._as_number(e.value -> 'duration_ms')::float8 AS duration_ms, "left"(e.value ->> 'error', 2000) AS error,
                    "left"(e.value ->> 'error_code', 100) AS error_code, sync._as_number(e.value -> 'retry_after_seconds')::float8 AS hint,
@@ -319,21 +325,21 @@ BEGIN
             ORDER BY q.message_id, x.ord
         ), again AS (
             UPDATE sync.message_queue q
-            SET status = 'queued', due_at = $2 + make_interval(secs => h.wait), claimed_by = NULL, claimed_at = NULL, claim_token = NULL
+            SET status = 'queued', due_at = $3 + make_interval(secs => h.wait), claimed_by = NULL, claimed_at = NULL, claim_token = NULL
             FROM held h WHERE q.message_id = h.id AND h.wait IS NOT NULL
         ), over AS (
             DELETE FROM sync.message_queue q USING held h WHERE q.message_id = h.id AND h.wait IS NULL
         ), recorded AS (
             INSERT INTO sync.delivery_attempts (message_id, tenant_id, notification_id, attempt, outcome, final, claimed_by, claim_token, started_at, finished_at,
                 duration_ms, reply_status, error_code, error, reply, next_attempt_at)
-            SELECT h.id, h.tenant_id, h.notification_id, h.attempts, h.outcome, h.wait IS NULL, h.claimed_by, h.token, h.claimed_at, $2, h.duration_ms,
-                   h.status, h.error_code, h.error, h.reply, $2 + make_interval(secs => h.wait)
+            SELECT h.id, h.tenant_id, h.notification_id, h.attempts, h.outcome, h.wait IS NULL, h.claimed_by, h.token, h.claimed_at, $3, h.duration_ms,
+                   h.status, h.error_code, h.error, h.reply, $3 + make_interval(secs => h.wait)
             FROM held h ORDER BY h.id
         ), stated AS (
             UPDATE sync.notification_state s
             SET last_success_at = GREATEST(s.last_success_at, g.succeeded_at), last_failure_at = GREATEST(s.last_failure_at, g.failed_at),
                 last_error = COALESCE(g.error, s.last_error), dead_in_a_row = CASE WHEN g.succeeded_at IS NULL THEN s.dead_in_a_row + g.dead ELSE 0 END
-            FROM (SELECT h.notification_id, max($2) FILTER (WHERE h.outcome = 'delivered') AS succeeded_at, max($2) FILTER (WHERE h.outcome <> 'delivered') AS failed_at,
+            FROM (SELECT h.notification_id, max($3) FILTER (WHERE h.outcome = 'delivered') AS succeeded_at, max($3) FILTER (WHERE h.outcome <> 'delivered') AS failed_at,
                          max(COALESCE(h.error_code, h.outcome) || COALESCE(' ' || h.status, '')) FILTER (WHERE h.outcome <> 'delivered') AS error,
                          count(*) FILTER (WHERE h.outcome <> 'delivered' AND h.wait IS NULL AND h.wanted)::int AS dead
                   FROM held h GROUP BY 1) g
@@ -371,7 +377,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION sync._end_deliveries(jsonb, timestamptz) IS 'Internal: what complete_deliveries does with its elements';
+COMMENT ON FUNCTION sync._end_deliveries(jsonb, boolean, timestamptz) IS 'Internal: what complete_deliveries does with its elements';
 
 CREATE FUNCTION sync._receiver_answered(notification_id bigint, message_id bigint, message_created_at timestamptz, outcome text, final boolean, fault text,
     as_of timestamptz) RETURNS void
@@ -444,7 +450,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'results must be a JSON array',
             HINT = 'Its elements are {"delivery_id", "claim_token", "outcome": "delivered"|"failed"|"refused"|"gone", "status", "duration_ms", "error", "error_code", "retry_after_seconds", "reply"}.';
     END IF;
-    RETURN QUERY SELECT e.delivery_id, e.outcome, e.detail FROM sync._end_deliveries(results, as_of) e ORDER BY e.ord;
+    RETURN QUERY SELECT e.delivery_id, e.outcome, e.detail FROM sync._end_deliveries(results, false, as_of) e ORDER BY e.ord;
 END
 $$;
 COMMENT ON FUNCTION sync.complete_deliveries(jsonb, timestamptz) IS
