@@ -262,6 +262,8 @@ BEGIN
         PERFORM sync._settle_notification(NEW.id,
             NEW.notification_type = 'webhook' AND (NEW.config -> 'url' IS DISTINCT FROM OLD.config -> 'url' OR NEW.is_active AND NOT OLD.is_active),
             NEW.config -> 'digest' IS DISTINCT FROM OLD.config -> 'digest' OR NEW.events IS DISTINCT FROM OLD.events OR NEW.is_active <> OLD.is_active, now());
+        -- What its former receiver refused is not counted against the next.
+        UPDATE sync.notification_state s SET dead_in_a_row = 0 WHERE s.notification_id = NEW.id AND NEW.config IS DISTINCT FROM OLD.config AND s.dead_in_a_row > 0;
     END IF;
     RETURN NULL;
 END

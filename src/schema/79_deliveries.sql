@@ -527,7 +527,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('notification %s %s', m.notification_id, CASE WHEN n.id IS NULL THEN 'does not exist any more' WHEN NOT n.is_active THEN 'is not active'
                                                                            ELSE 'was disabled: ' || n.disabled_reason END),
-            HINT = CASE WHEN n.disabled_at IS NOT NULL THEN format('SELECT sync.test_notification(%s) takes it up again.', n.id) END;
+            HINT = CASE WHEN n.disabled_at IS NOT NULL THEN format('SELECT sync.test_notification(%s) takes it up again.', n.id)
+                        ELSE 'What waits and what is replayed is sent by active settings alone.' END;
     END IF;
     IF NOT sync._is_recipient(n, m.recipient) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('notification %s does not go to that receiver any more', n.id);
