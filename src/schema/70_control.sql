@@ -416,6 +416,9 @@ BEGIN
       AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
     ORDER BY p.range_to LIMIT 1;
     IF expired IS NOT NULL THEN
+        -- What was never sent, for want of an executor that could.
+        DELETE FROM sync.message_queue q USING sync.partitions p
+        WHERE p.name = expired AND p.parent = 'messages' AND q.created_at >= p.range_from AND q.created_at < p.range_to;
         IF NOT sync._move_keys(expired, as_of) THEN
             -- What is still not delivered goes with its message.
             DELETE FROM sync.message_queue q USING sync.partitions p

@@ -86,14 +86,19 @@ DECLARE
     owner record;
 BEGIN
     IF n.schedule_id IS NOT NULL THEN
-        SELECT s.tenant_id, s.connection_id INTO owner FROM sync.sync_schedules s WHERE s.id = n.schedule_id;
+        -- Who may not see it learns nothing about it.
+        SELECT s.tenant_id, s.connection_id INTO owner FROM sync.sync_schedules s WHERE s.id = n.schedule_id AND sync._sees_tenant(s.tenant_id);
         IF NOT FOUND OR owner.tenant_id <> n.tenant_id THEN
-            RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = format('tenant %s has no schedule %s', n.tenant_id, n.schedule_id);
+            RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
+                MESSAGE = format('%s has no schedule %s', COALESCE('tenant ' || n.tenant_id, 'nobody'), n.schedule_id);
         ELSIF n.connection_id <> owner.connection_id THEN
             RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = format('schedule %s is not of connection %s', n.schedule_id, n.connection_id),
                 HINT = 'Leave connection_id out.';
         END IF;
+        n.tenant_id := owner.tenant_id;
         n.connection_id := owner.connection_id;
+    ELSIF n.tenant_id IS NULL THEN
+        n.tenant_id := (SELECT c.tenant_id FROM sync.connections c WHERE c.id = n.connection_id AND sync._sees_tenant(c.tenant_id));
     END IF;
     IF holds IS NULL THEN
         PERFORM sync._refuse_notification(format('notification_type cannot be %s', COALESCE(to_jsonb(n.notification_type)::text, 'null')), 'Use email, webhook or in_app.');
@@ -202,6 +207,15 @@ END
 $$;
 COMMENT ON FUNCTION sync._plan_digest(bigint, timestamptz) IS 'Internal: sets when the next digest of a setting is due';
 
+-- Somebody who was taken off a list, or another URL than the present one, gets nothing more.
+CREATE FUNCTION sync._is_recipient(n sync.sync_notifications, recipient text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT COALESCE(CASE n.notification_type WHEN 'webhook' THEN n.config ->> 'url' = recipient WHEN 'email' THEN n.config -> 'to' ? recipient END, false)
+$$;
+COMMENT ON FUNCTION sync._is_recipient(sync.sync_notifications, text) IS 'Internal: whether messages of a setting go to that address or URL';
+
 CREATE FUNCTION sync._settle_notification(notification_id bigint, url_is_new boolean, digest_is_new boolean, as_of timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -222,6 +236,9 @@ BEGIN
         -- What waits was meant for another receiver, or for none any more.
         DELETE FROM sync.message_queue q WHERE q.notification_id = $1 AND q.status = 'queued';
         DELETE FROM sync.held_events h WHERE h.notification_id = $1;
+    ELSE
+        DELETE FROM sync.message_queue q USING sync.messages m
+        WHERE q.notification_id = $1 AND q.status = 'queued' AND m.id = q.message_id AND m.created_at = q.created_at AND NOT sync._is_recipient(n, m.recipient);
     END IF;
     IF url_is_new AND n.is_active AND n.verified_at IS NULL THEN
         PERFORM sync._make_test(n, as_of);
@@ -245,6 +262,8 @@ BEGIN
         PERFORM sync._settle_notification(NEW.id,
             NEW.notification_type = 'webhook' AND (NEW.config -> 'url' IS DISTINCT FROM OLD.config -> 'url' OR NEW.is_active AND NOT OLD.is_active),
             NEW.config -> 'digest' IS DISTINCT FROM OLD.config -> 'digest' OR NEW.events IS DISTINCT FROM OLD.events OR NEW.is_active <> OLD.is_active, now());
+        -- What its former receiver refused is not counted against the next.
+        UPDATE sync.notification_state s SET dead_in_a_row = 0 WHERE s.notification_id = NEW.id AND NEW.config IS DISTINCT FROM OLD.config AND s.dead_in_a_row > 0;
     END IF;
     RETURN NULL;
 END
@@ -307,7 +326,7 @@ BEGIN
     n.notification_type := create_notification.notification_type;
     n.events := to_jsonb(create_notification.events);
     n.config := create_notification.config;
-    n.verified_at := CASE WHEN verify IS NOT TRUE THEN as_of END;
+    n.verified_at := CASE WHEN verify IS FALSE THEN as_of END;
     n.created_at := as_of;
     n := sync._check_notification(n);
     INSERT INTO sync.sync_notifications (tenant_id, connection_id, schedule_id, notification_type, name, events, config, verified_at, created_at, updated_at)
@@ -331,7 +350,7 @@ BEGIN
     UPDATE sync.sync_notifications n
     SET events = COALESCE(to_jsonb(update_notification.events), n.events), config = COALESCE(update_notification.config, n.config),
         name = COALESCE(update_notification.name, n.name), is_active = COALESCE(update_notification.is_active, n.is_active),
-        verified_at = CASE WHEN verify THEN n.verified_at ELSE now() END, updated_at = now()
+        verified_at = CASE WHEN verify IS FALSE THEN now() ELSE n.verified_at END, updated_at = now()
     WHERE n.id = former.id;
 END
 $$;

@@ -11,7 +11,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT jsonb_build_object('type', type, 'timestamp', sync._format_utc(at), 'data', data
-        || jsonb_build_object('notification', jsonb_build_object('id', n.id, 'name', n.name))
+        || jsonb_build_object('notification', jsonb_build_object('id', n.id, 'name', sync._one_line(n.name, 80)))
         || CASE WHEN sync._link('notifications', n.id) IS NULL THEN '{}'
                 ELSE jsonb_build_object('links', COALESCE(data -> 'links', '{}') || jsonb_build_object('settings', sync._link('notifications', n.id))) END)
 $$;
@@ -228,7 +228,7 @@ BEGIN
       AND s.held_until IS NULL AND (s.window_from IS NULL OR s.window_from + window_length <= $2 OR s.window_from > $2);
     WITH wanted AS MATERIALIZED (
         SELECT e.ord, e.id, e.event, e.type, e.occurred_at, e.connection_id, e.data, n.id AS notification_id,
-               w.unbounded, s.window_sent, row_number() OVER (PARTITION BY n.id, w.unbounded ORDER BY e.id) AS nth
+               w.unbounded, CASE WHEN s.held_until IS NULL THEN burst - s.window_sent ELSE 0 END AS room, row_number() OVER (PARTITION BY n.id, w.unbounded ORDER BY e.id) AS nth
         FROM unnest(events) WITH ORDINALITY e (id, tenant_id, event, type, reason, connection_id, schedule_id, job_id, incident_id, occurred_at, data, targets, ord)
         CROSS JOIN LATERAL unnest(e.targets) t (id)
         JOIN sync.sync_notifications n ON n.id = t.id AND n.tenant_id = e.tenant_id
@@ -242,15 +242,15 @@ BEGIN
                jsonb_strip_nulls(jsonb_build_object('title', sync._event_title(events[w.ord], sync._connection_name(c), NULL),
                                                     'connection', sync._connection_brief(c), 'class', w.data #> '{error,class}'))
         FROM wanted w LEFT JOIN sync.connections c ON c.id = w.connection_id
-        WHERE NOT w.unbounded AND w.window_sent + w.nth > burst
+        WHERE NOT w.unbounded AND w.nth > w.room
         ORDER BY w.notification_id, w.id
     ), counted AS (
         UPDATE sync.notification_state s
-        SET window_sent = LEAST(s.window_sent + g.n, burst), held_until = CASE WHEN s.window_sent + g.n > burst THEN s.window_from + window_length END
-        FROM (SELECT w.notification_id, max(w.nth)::int AS n FROM wanted w WHERE NOT w.unbounded GROUP BY 1) g
+        SET window_sent = LEAST(s.window_sent + g.n, burst), held_until = COALESCE(s.held_until, CASE WHEN g.n > g.room THEN s.window_from + window_length END)
+        FROM (SELECT w.notification_id, max(w.nth)::int AS n, min(w.room) AS room FROM wanted w WHERE NOT w.unbounded GROUP BY 1) g
         WHERE s.notification_id = g.notification_id
     ), told AS MATERIALIZED (
-        SELECT w.* FROM wanted w WHERE w.unbounded OR w.window_sent + w.nth <= burst
+        SELECT w.* FROM wanted w WHERE w.unbounded OR w.nth <= w.room
     ), detail AS MATERIALIZED (
         SELECT d.ord, sync._event_data(events[d.ord]) AS data FROM (SELECT DISTINCT t.ord FROM told t) d
     )

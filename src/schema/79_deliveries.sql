@@ -112,7 +112,7 @@ BEGIN
     IF lost IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM sync._end_deliveries(lost, as_of);
+    PERFORM sync._end_deliveries(lost, true, as_of);
     RETURN jsonb_array_length(lost);
 END
 $$;
@@ -276,11 +276,17 @@ COMMENT ON FUNCTION sync.next_delivery_at(text[], timestamptz) IS 'When there is
 CREATE FUNCTION sync._as_number(value jsonb) RETURNS numeric
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
-AS $$ SELECT CASE WHEN jsonb_typeof(value) = 'number' AND abs(value::numeric) < 1e18 THEN value::numeric END $$;
-COMMENT ON FUNCTION sync._as_number(jsonb) IS 'Internal: a JSON number of bounded size, else null';
+AS $$ SELECT CASE WHEN jsonb_typeof(value) = 'number' AND abs(value::numeric) < 1e18 THEN round(value::numeric, 6) END $$;
+COMMENT ON FUNCTION sync._as_number(jsonb) IS 'Internal: a JSON number of bounded size and precision, else null';
+
+CREATE FUNCTION sync._as_id(value jsonb) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT CASE WHEN x.n = trunc(x.n) THEN x.n::bigint END FROM (SELECT sync._as_number(value) AS n) x $$;
+COMMENT ON FUNCTION sync._as_id(jsonb) IS 'Internal: a whole JSON number, else null';
 
 -- Those that hold are ended: delivered, tried again by and by, or given up. What a receiver's silence means is seen to as well.
-CREATE FUNCTION sync._end_deliveries(results jsonb, as_of timestamptz, OUT ord bigint, OUT delivery_id bigint, OUT outcome text, OUT detail text)
+CREATE FUNCTION sync._end_deliveries(results jsonb, taken_back boolean, as_of timestamptz, OUT ord bigint, OUT delivery_id bigint, OUT outcome text, OUT detail text)
 RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -294,43 +300,48 @@ DECLARE
 BEGIN
     PERFORM sync._ensure_notices(as_of);
     PERFORM 1 FROM sync.message_queue q
-    WHERE q.message_id IN (SELECT sync._as_number(e.value -> 'delivery_id')::bigint FROM jsonb_array_elements($1) e) AND q.status = 'sending'
+    WHERE q.message_id IN (SELECT sync._as_id(e.value -> 'delivery_id') FROM jsonb_array_elements($1) e) AND q.status = 'sending'
     ORDER BY q.message_id FOR UPDATE;
     FOR one IN
         WITH element AS MATERIALIZED (
-            SELECT e.ordinality AS ord, sync._as_number(e.value -> 'delivery_id')::bigint AS id,
+            SELECT e.ordinality AS ord, sync._as_id(e.value -> 'delivery_id') AS id,
                    CASE WHEN e.value ->> 'claim_token' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (e.value ->> 'claim_token')::uuid END AS token,
-                   CASE WHEN e.value ->> 'outcome' IN ('delivered', 'failed', 'refused', 'gone', 'lost') THEN e.value ->> 'outcome' END AS outcome,
+                   CASE WHEN e.value ->> 'outcome' IN ('delivered', 'failed', 'refused', 'gone') OR $2 AND e.value ->> 'outcome' = 'lost' THEN e.value ->> 'outcome' END AS outcome,
                    trunc(LEAST(GREATEST(sync._as_number(e.value -> 'status'), 0), 999))::int AS status,
                    sync._as_number(e.value -> 'duration_ms')::float8 AS duration_ms, "left"(e.value ->> 'error', 2000) AS error,
                    "left"(e.value ->> 'error_code', 100) AS error_code, sync._as_number(e.value -> 'retry_after_seconds')::float8 AS hint,
                    "left"(e.value ->> 'reply', 1024) AS reply
             FROM jsonb_array_elements($1) WITH ORDINALITY e
         ), held AS MATERIALIZED (
-            SELECT DISTINCT ON (q.message_id) x.*, q.tenant_id, q.notification_id, q.channel, q.attempts, q.created_at, q.claimed_by, q.claimed_at,
-                   CASE WHEN x.outcome IN ('failed', 'lost') THEN sync._delivery_wait(q.tries, x.hint) END AS wait
+            SELECT DISTINCT ON (q.message_id) x.*, q.tenant_id, q.notification_id, q.channel, q.attempts, q.created_at, q.claimed_by, q.claimed_at, w.wanted,
+                   CASE WHEN x.outcome IN ('failed', 'lost') AND w.wanted THEN sync._delivery_wait(q.tries, x.hint) END AS wait
             FROM element x JOIN sync.message_queue q ON q.message_id = x.id AND q.claim_token = x.token AND q.status = 'sending'
+            -- While it was being sent its setting may have been switched off or given another receiver: then it is not tried again.
+            CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM sync.sync_notifications n
+                                               JOIN sync.messages m ON m.id = q.message_id AND m.created_at = q.created_at
+                                               WHERE n.id = q.notification_id AND n.is_active AND n.disabled_at IS NULL AND sync._is_recipient(n, m.recipient))
+                                       AS wanted) w
             WHERE x.outcome IS NOT NULL
             ORDER BY q.message_id, x.ord
         ), again AS (
             UPDATE sync.message_queue q
-            SET status = 'queued', due_at = $2 + make_interval(secs => h.wait), claimed_by = NULL, claimed_at = NULL, claim_token = NULL
+            SET status = 'queued', due_at = $3 + make_interval(secs => h.wait), claimed_by = NULL, claimed_at = NULL, claim_token = NULL
             FROM held h WHERE q.message_id = h.id AND h.wait IS NOT NULL
         ), over AS (
             DELETE FROM sync.message_queue q USING held h WHERE q.message_id = h.id AND h.wait IS NULL
         ), recorded AS (
             INSERT INTO sync.delivery_attempts (message_id, tenant_id, notification_id, attempt, outcome, final, claimed_by, claim_token, started_at, finished_at,
                 duration_ms, reply_status, error_code, error, reply, next_attempt_at)
-            SELECT h.id, h.tenant_id, h.notification_id, h.attempts, h.outcome, h.wait IS NULL, h.claimed_by, h.token, h.claimed_at, $2, h.duration_ms,
-                   h.status, h.error_code, h.error, h.reply, $2 + make_interval(secs => h.wait)
+            SELECT h.id, h.tenant_id, h.notification_id, h.attempts, h.outcome, h.wait IS NULL, h.claimed_by, h.token, h.claimed_at, $3, h.duration_ms,
+                   h.status, h.error_code, h.error, h.reply, $3 + make_interval(secs => h.wait)
             FROM held h ORDER BY h.id
         ), stated AS (
             UPDATE sync.notification_state s
             SET last_success_at = GREATEST(s.last_success_at, g.succeeded_at), last_failure_at = GREATEST(s.last_failure_at, g.failed_at),
                 last_error = COALESCE(g.error, s.last_error), dead_in_a_row = CASE WHEN g.succeeded_at IS NULL THEN s.dead_in_a_row + g.dead ELSE 0 END
-            FROM (SELECT h.notification_id, max($2) FILTER (WHERE h.outcome = 'delivered') AS succeeded_at, max($2) FILTER (WHERE h.outcome <> 'delivered') AS failed_at,
+            FROM (SELECT h.notification_id, max($3) FILTER (WHERE h.outcome = 'delivered') AS succeeded_at, max($3) FILTER (WHERE h.outcome <> 'delivered') AS failed_at,
                          max(COALESCE(h.error_code, h.outcome) || COALESCE(' ' || h.status, '')) FILTER (WHERE h.outcome <> 'delivered') AS error,
-                         count(*) FILTER (WHERE h.outcome <> 'delivered' AND h.wait IS NULL)::int AS dead
+                         count(*) FILTER (WHERE h.outcome <> 'delivered' AND h.wait IS NULL AND h.wanted)::int AS dead
                   FROM held h GROUP BY 1) g
             WHERE s.notification_id = g.notification_id
         ), counted AS (
@@ -340,7 +351,7 @@ BEGIN
             SELECT count(sync._metric_observe('sync_webhook_delivery_duration_seconds', '', h.duration_ms / 1000)) AS n
             FROM held h WHERE h.channel = 'webhook' AND h.duration_ms IS NOT NULL
         )
-        SELECT x.ord, x.id, h.id IS NOT NULL AS held, h.notification_id, h.created_at, h.outcome, h.wait, h.error_code, h.status,
+        SELECT x.ord, x.id, h.id IS NOT NULL AS held, h.notification_id, h.created_at, h.outcome, h.wait, h.wanted, h.error_code, h.status,
                CASE WHEN h.id IS NOT NULL THEN CASE WHEN h.outcome = 'delivered' THEN 'delivered' WHEN h.wait IS NULL THEN 'failed' ELSE 'retried' END
                     WHEN x.id IS NULL OR x.token IS NULL OR x.outcome IS NULL THEN 'rejected'
                     WHEN EXISTS (SELECT 1 FROM sync.delivery_attempts a WHERE a.message_id = x.id AND a.claim_token = x.token) THEN 'repeated'
@@ -354,7 +365,7 @@ BEGIN
         WHERE counted.n >= 0 AND told.n >= 0
         ORDER BY x.ord
     LOOP
-        IF one.held THEN
+        IF one.held AND (one.wanted OR one.outcome = 'delivered') THEN
             PERFORM sync._receiver_answered(one.notification_id, one.id, one.created_at, one.outcome, one.wait IS NULL,
                                             COALESCE(one.error_code, one.outcome) || COALESCE(' ' || one.status, ''), as_of);
         END IF;
@@ -366,7 +377,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION sync._end_deliveries(jsonb, timestamptz) IS 'Internal: what complete_deliveries does with its elements';
+COMMENT ON FUNCTION sync._end_deliveries(jsonb, boolean, timestamptz) IS 'Internal: what complete_deliveries does with its elements';
 
 CREATE FUNCTION sync._receiver_answered(notification_id bigint, message_id bigint, message_created_at timestamptz, outcome text, final boolean, fault text,
     as_of timestamptz) RETURNS void
@@ -439,7 +450,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'results must be a JSON array',
             HINT = 'Its elements are {"delivery_id", "claim_token", "outcome": "delivered"|"failed"|"refused"|"gone", "status", "duration_ms", "error", "error_code", "retry_after_seconds", "reply"}.';
     END IF;
-    RETURN QUERY SELECT e.delivery_id, e.outcome, e.detail FROM sync._end_deliveries(results, as_of) e ORDER BY e.ord;
+    RETURN QUERY SELECT e.delivery_id, e.outcome, e.detail FROM sync._end_deliveries(results, false, as_of) e ORDER BY e.ord;
 END
 $$;
 COMMENT ON FUNCTION sync.complete_deliveries(jsonb, timestamptz) IS
@@ -485,9 +496,10 @@ BEGIN
     SELECT m.id, m.created_at, m.tenant_id, m.notification_id, m.channel, $2,
            COALESCE((SELECT max(a.attempt) FROM sync.delivery_attempts a WHERE a.message_id = m.id), 0)
     FROM sync.messages m
-    JOIN sync.sync_notifications n ON n.id = m.notification_id AND n.is_active AND n.disabled_at IS NULL
-    WHERE m.id = ANY ($1)
+    JOIN sync.sync_notifications n ON n.id = m.notification_id AND n.is_active AND n.disabled_at IS NULL AND (n.verified_at IS NOT NULL OR m.event_type = 'test')
+    WHERE m.id = ANY ($1) AND sync._is_recipient(n, m.recipient)
     ORDER BY m.id
+    FOR KEY SHARE OF n
     ON CONFLICT (message_id) DO UPDATE SET due_at = LEAST(q.due_at, EXCLUDED.due_at) WHERE q.status = 'queued';
     GET DIAGNOSTICS replayed = ROW_COUNT;
     PERFORM sync._wake_executors();
@@ -515,7 +527,14 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('notification %s %s', m.notification_id, CASE WHEN n.id IS NULL THEN 'does not exist any more' WHEN NOT n.is_active THEN 'is not active'
                                                                            ELSE 'was disabled: ' || n.disabled_reason END),
-            HINT = CASE WHEN n.disabled_at IS NOT NULL THEN format('SELECT sync.test_notification(%s) takes it up again.', n.id) END;
+            HINT = CASE WHEN n.disabled_at IS NOT NULL THEN format('SELECT sync.test_notification(%s) takes it up again.', n.id)
+                        ELSE 'What waits and what is replayed is sent by active settings alone.' END;
+    END IF;
+    IF NOT sync._is_recipient(n, m.recipient) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('notification %s does not go to that receiver any more', n.id);
+    ELSIF n.verified_at IS NULL AND m.event_type <> 'test' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('the webhook of notification %s has not answered a test yet', n.id),
+            HINT = format('SELECT sync.test_notification(%s)', n.id);
     END IF;
     PERFORM sync._audit('notification.replay', m.tenant_id, 'notification', m.notification_id::text, NULL, jsonb_build_object('delivery_id', m.id));
     RETURN sync._replay(ARRAY[m.id], as_of) > 0;
