@@ -14,8 +14,14 @@ namespace {
 
 // A delivery has to end within 60 s.
 constexpr long kTimeoutMs = 55'000;
-constexpr long kConnectTimeoutMs = 10'000;
+constexpr long kConnectTimeoutMs = 30'000;  // until the server lets mails in: some greet late on purpose
 constexpr std::size_t kMaxReplyLine = 2048;
+
+// What the operator has to put right.
+class Misconfigured : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
 
 struct MimeDeleter {
     void operator()(curl_mime* mime) const noexcept { curl_mime_free(mime); }
@@ -149,7 +155,7 @@ SmtpClient::TransferId SmtpClient::start(const MailMessage& mail, Done done) {
         loop_.start_transfer(transfer.easy.get(), transfer);
     } catch (const std::exception& error) {
         SmtpReply failed;
-        failed.error_code = "other";
+        failed.error_code = dynamic_cast<const Misconfigured*>(&error) != nullptr ? "config" : "other";
         failed.error = error.what();
         // Not from within start: the caller has not noted the id yet.
         loop_.after(0, [this, id = transfer.id, failed = std::move(failed)] { deliver(id, failed); });
@@ -171,7 +177,7 @@ void SmtpClient::authenticate(CURL* easy) const {
     }
     const auto password = settings_.password ? settings_.password() : std::nullopt;
     if (!password) {
-        throw std::runtime_error("there is no password for the mail server");
+        throw Misconfigured("there is no password for the mail server");
     }
     set_option(easy, CURLOPT_USERNAME, settings_.user.c_str());
     set_option(easy, CURLOPT_PASSWORD, password->c_str());
@@ -229,7 +235,8 @@ std::size_t SmtpClient::on_reply_line(char* data, std::size_t size, std::size_t 
                 continue;
             }
             const std::string& line = transfer->line;
-            if (is_reply_code(line) && (line.size() == 3 || line[3] != '-')) {
+            // The answer to QUIT tells nothing of the mail.
+            if (is_reply_code(line) && (line.size() == 3 || line[3] != '-') && !line.starts_with("221")) {
                 transfer->last_reply = line.substr(0, line.find('\r'));
             }
             transfer->line.clear();
