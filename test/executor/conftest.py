@@ -8,8 +8,11 @@ import tempfile
 
 import pytest
 from harness.api import DemoApi
+from harness.certificates import Authority
 from harness.engine import Engine
+from harness.mail import MailServer
 from harness.proxy import Proxy
+from harness.receiver import Receivers
 from harness.server import Cluster, require_unprivileged
 
 
@@ -65,3 +68,31 @@ def proxy(cluster):
         yield between
     finally:
         between.close()
+
+
+@pytest.fixture(scope="session")
+def authority(workspace):
+    return Authority(workspace / "authority")
+
+
+@pytest.fixture(scope="session")
+def receivers(authority):
+    running = Receivers(authority.good)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def mail_servers(authority):
+    """Starts mail servers: mail_servers(tls=..., certificate=..., auth=...), by default STARTTLS with a good one."""
+    started = []
+
+    def start(tls="starttls", certificate=None, **options):
+        started.append(MailServer(tls, certificate or authority.good, **options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
