@@ -1,5 +1,5 @@
-"""What judges the notifications is itself to be trusted: the verifier tells genuine from forged, the mail server does as
-it is told."""
+"""What judges the notifications is itself to be trusted: the verifier tells genuine from forged, the mail server does
+as it is told."""
 
 import smtplib
 import ssl

@@ -16,7 +16,6 @@ const { Webhook } = createRequire(path.join(folder, 'package.json'))('standardwe
 
 const arrived = []; // every request, in the order of arrival
 const paths = new Map(); // {script: behaviours of the next requests, behaviour: of those after them}
-const handshakes = []; // clients that gave up before they sent anything, by what they said
 
 // What the next request on this path meets.
 function behaviourOf(name) {
@@ -113,8 +112,7 @@ const calls = {
   // A port that is served, over TLS where there are key and certificate (PEM).
   listen({ key, cert, host = '127.0.0.1', port = 0 }) {
     const server = key ? https.createServer({ key, cert }, take) : http.createServer(take);
-    server.on('tlsClientError', (error) => handshakes.push(error.code || error.message));
-    server.requestTimeout = 0;
+      server.requestTimeout = 0;
     return new Promise((resolve, reject) => {
       server.on('error', reject);
       server.listen(port, host, () => resolve(server.address().port));
@@ -130,7 +128,7 @@ const calls = {
   requests({ under = '/' }) {
     return arrived.filter((request) => request.path.startsWith(under));
   },
-  handshakes: () => handshakes,
+  count: ({ path: name }) => arrived.filter((request) => request.path === name && request.complete).length,
   // What the package says of a request that arrived: its parsed body, or why it is not genuine.
   verify({ number, secret, changes = {} }) {
     const { headers, body } = { ...arrived[number], ...changes };

@@ -67,8 +67,8 @@ class _Session(SMTP):
 
 
 class MailServer:
-    """`tls`: starttls, implicit or none. `certificate`: see certificates.py. `auth`: the mechanisms it offers, (): none;
-    without TLS it would take a password in the clear."""
+    """`tls`: starttls, implicit or none. `certificate`: see certificates.py. `auth`: the mechanisms it offers, maybe
+    none; without TLS it would take a password in the clear."""
 
     def __init__(self, tls="starttls", certificate=None, auth=("PLAIN", "LOGIN")):
         assert tls in ("starttls", "implicit", "none")
@@ -133,6 +133,8 @@ class MailServer:
         return f"{'smtps' if self.implicit else 'smtp'}://{host}:{self.port}"
 
     def close(self):
+        if not self.thread.is_alive():
+            return
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(20)
 

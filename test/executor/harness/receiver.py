@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 ROOT = pathlib.Path(__file__).parents[3]
 PROGRAM = ROOT / "test" / "webhooks" / "receiver.mjs"
@@ -81,12 +81,15 @@ class Receiver:
         whole = [Request(self.receivers, r) for r in found if r["complete"]]
         return [r for r in whole if kind is None or r.type == kind]
 
-    def wait(self, count=1, kind=None, what=""):
+    def wait(self, count=1, kind=None, what="", seconds=PATIENCE):
         """The requests once there are so many."""
-        return wait_until(
-            lambda: len(found := self.requests(kind)) >= count and found,
-            lambda: f"{count} requests {kind or ''} at {self.url}: {self.requests()}\n{what() if callable(what) else what}",
+        wait_until(
+            lambda: self.receivers.call("count", path=self.path) >= count and len(self.requests(kind)) >= count,
+            lambda: f"{count} requests {kind or ''} at {self.url}: {self.requests()[-20:]}\n"
+            f"{what() if callable(what) else what}",
+            seconds,
         )
+        return self.requests(kind)
 
 
 class Request:
