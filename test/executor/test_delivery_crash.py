@@ -45,7 +45,7 @@ class Channel:
         return [(r.id, r.json["data"]["title"]) for r in self.receiver.requests()]
 
     def assert_delivered(self, events, most=1):
-        """Each of so many events has arrived, at most so often, under an id of its own, and counts as delivered once."""
+        """So many events have arrived, each at most so often, under an id of its own, and count as delivered once."""
         self.notices.wait_all_delivered()
         arrived = self.arrivals()
         ids = [key for key, _ in arrived]

@@ -56,8 +56,8 @@ def test_ten_thousand_failures_at_once_are_few_mails_and_one_bundle(engine, noti
     setting = notices.email(ALICE, events=["failure"])
     notices.in_app("alice", events=["failure"])
     everything_fails()
-    opened = engine.db.row("SELECT count(*), count(DISTINCT connection_id) FROM sync.incidents WHERE resolved_at IS NULL")
-    assert opened == (CONNECTIONS, CONNECTIONS)
+    open_ones = "SELECT count(*), count(DISTINCT connection_id) FROM sync.incidents WHERE resolved_at IS NULL"
+    assert engine.db.row(open_ones) == (CONNECTIONS, CONNECTIONS)
     running = notices.executor("--log-level", "info", mail=mail).ready()
     mail.wait(BURST, what=engine.tails)
     notices.wait_deliveries(BURST, channel="email", outcome="delivered")

@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 ALICE = "alice@customer.example"
-BOB = "bob@customer.example"
 
 
 def test_ac2_i_receive_an_email_notification_when_the_sync_completes(engine, notices, mail):

@@ -135,17 +135,21 @@ def test_nothing_is_sent_before_a_test_event_was_answered(engine, notices, hook)
     receiver = hook()
     receiver.script({"status": 500}, {"status": 404})
     setting = notices.webhook(receiver, verify=True)
-    notices.fails(notices.connection())
     running = notices.executor().ready()
     for failures in (1, 2):
+        notices.fails(notices.connection("before"))
         notices.wait_deliveries(failures, outcome="failed")
         assert [r.type for r in receiver.requests()] == ["test"] * failures
         notices.retry_now()
+    receiver.wait(3, what=engine.tails)
+    notices.wait_all_delivered()
+    notices.fails(notices.connection("after"))
     requests = receiver.wait(4, what=engine.tails)
     notices.wait_all_delivered()
     assert [r.type for r in requests] == ["test", "test", "test", "sync.failed"]
     assert all(r.genuine(notices.secret(setting)) for r in requests)
     assert len({r.id for r in requests[:3]}) == 1 and requests[3].id != requests[0].id
+    assert requests[3].json["data"]["connection"]["name"] == "after"
     assert requests[0].json["data"]["title"] and requests[0].json["data"]["notification"]["id"] == setting
     assert running.stop() == 0
 
