@@ -17,6 +17,7 @@ namespace sync_engine {
 namespace guc {
 char* actor = nullptr;
 int audit_retention_days = 400;
+int auto_pause_failures = 100;
 bool background_ticks = true;
 double backoff_jitter_factor = 0.1;
 int backoff_base_seconds = 5;
@@ -26,12 +27,16 @@ int default_interval_seconds = 900;
 bool enabled = true;
 bool fair_share = false;
 int execution_retention_days = 30;
+int inbox_retention_days = 90;
+int incident_reminder_seconds = 3600;
 bool internal = false;
 char* tenant_id = nullptr;
 int job_retention_days = 30;
 double jitter_pct_max = 0.2;
 double jitter_pct_min = 0.0;
+int late_warning_seconds = 3600;
 int lease_seconds = 60;
+char* link_base = nullptr;
 int max_attempts = 20;
 int max_databases = 64;
 int max_metric_series = 4096;
@@ -39,9 +44,15 @@ int max_metric_tenants = 100;
 int max_overridden_interval_seconds = 86400;
 int max_pages_per_run = 10000;
 int max_run_seconds = 3600;
+int notification_burst = 10;
+int notification_retention_days = 90;
+int notification_window_seconds = 900;
+int notify_after_failures = 3;
+int rate_limit_warning_seconds = 3600;
 int signal_retention_days = 0;
 int tick_batch_size = 1000;
 int tick_interval_seconds = 60;
+bool webhook_allow_http = false;
 }  // namespace guc
 
 namespace {
@@ -74,6 +85,9 @@ struct BoolSetting {
 constexpr IntSetting kIntSettings[] = {
     {"sync_engine.audit_retention_days", "Days that the audit log is kept, 0 for ever.",
      &guc::audit_retention_days, 400, 0, 36500},
+    {"sync_engine.auto_pause_failures",
+     "Runs in a row that failed for good, after which a connection is paused; 0: never.",
+     &guc::auto_pause_failures, 100, 0, 100000},
     {"sync_engine.backoff_base_seconds",
      "Wait after the first failure of a job; it doubles with each further one.", &guc::backoff_base_seconds,
      5, 1, 86400},
@@ -87,8 +101,15 @@ constexpr IntSetting kIntSettings[] = {
      &guc::default_interval_seconds, 900, 60, 86400},
     {"sync_engine.execution_retention_days", "Days that finished attempts are kept, 0 for ever.",
      &guc::execution_retention_days, 30, 0, 36500},
+    {"sync_engine.inbox_retention_days", "Days that in-app notifications are kept, 0 for ever.",
+     &guc::inbox_retention_days, 90, 0, 36500},
+    {"sync_engine.incident_reminder_seconds",
+     "Time until an incident that lasts is told again; each further reminder waits three times as long.",
+     &guc::incident_reminder_seconds, 3600, 60, 604800},
     {"sync_engine.job_retention_days", "Days that finished jobs are kept, 0 for ever.",
      &guc::job_retention_days, 30, 0, 36500},
+    {"sync_engine.late_warning_seconds", "A job that could have begun so long ago is an incident; 0: never.",
+     &guc::late_warning_seconds, 3600, 0, 604800},
     {"sync_engine.lease_seconds", "A job whose executor is silent for so long is taken away from it.",
      &guc::lease_seconds, 60, 5, 86400},
     {"sync_engine.max_attempts",
@@ -103,6 +124,20 @@ constexpr IntSetting kIntSettings[] = {
      &guc::max_pages_per_run, 10000, 1, 10000000},
     {"sync_engine.max_run_seconds", "A job that runs longer is failed as lost.", &guc::max_run_seconds, 3600,
      10, 604800},
+    {"sync_engine.notification_burst",
+     "E-mails and in-app notifications of one setting that go out one by one in a window; more are bundled.",
+     &guc::notification_burst, 10, 1, 10000},
+    {"sync_engine.notification_retention_days",
+     "Days that delivered notifications and resolved incidents are kept, 0 for ever.",
+     &guc::notification_retention_days, 90, 0, 36500},
+    {"sync_engine.notification_window_seconds", "Length of the window that notification_burst counts in.",
+     &guc::notification_window_seconds, 900, 1, 86400},
+    {"sync_engine.notify_after_failures",
+     "Failures of a job that is retried after which that is an incident.", &guc::notify_after_failures, 3, 1,
+     1000},
+    {"sync_engine.rate_limit_warning_seconds",
+     "A connection that is told to slow down for so long is an incident.", &guc::rate_limit_warning_seconds,
+     3600, 0, 604800},
     {"sync_engine.signal_retention_days", "Days that signals are kept, 0 for ever.",
      &guc::signal_retention_days, 0, 0, 36500},
     {"sync_engine.tick_batch_size", "Connections that one transaction of the tick looks at.",
@@ -125,6 +160,8 @@ constexpr BoolSetting kBoolSettings[] = {
     {"sync_engine.enabled", "Off: no worker ticks and no job is claimed.", &guc::enabled, true},
     {"sync_engine.fair_share", "Within a priority, tenants are served in proportion to their weights.",
      &guc::fair_share, false},
+    {"sync_engine.webhook_allow_http", "Whether webhook URLs may be http instead of https.",
+     &guc::webhook_allow_http, false},
 };
 
 // They size shared memory, so a running server cannot change them.
@@ -181,6 +218,10 @@ void define_gucs() {
                              nullptr, &guc::internal, false, PGC_SUSET,
                              GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr, nullptr,
                              nullptr);
+    DefineCustomStringVariable("sync_engine.link_base",
+                               "Address of the console or application that notifications link to, without a "
+                               "slash at its end.",
+                               nullptr, &guc::link_base, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("sync_engine.tenant_id", "The tenant that this transaction is confined to.",
                                nullptr, &guc::tenant_id, "", PGC_USERSET, 0, nullptr, nullptr, nullptr);
     reserve_guc_prefix("sync_engine");

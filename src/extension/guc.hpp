@@ -6,6 +6,7 @@ namespace sync_engine {
 namespace guc {
 extern char* actor;
 extern int audit_retention_days;
+extern int auto_pause_failures;
 extern bool background_ticks;
 extern double backoff_jitter_factor;
 extern int backoff_base_seconds;
@@ -15,11 +16,15 @@ extern int default_interval_seconds;
 extern bool enabled;
 extern int execution_retention_days;
 extern bool fair_share;
+extern int inbox_retention_days;
+extern int incident_reminder_seconds;
 extern bool internal;
 extern int job_retention_days;
 extern double jitter_pct_max;
 extern double jitter_pct_min;
+extern int late_warning_seconds;
 extern int lease_seconds;
+extern char* link_base;
 extern int max_attempts;
 extern int max_databases;
 extern int max_metric_series;
@@ -27,9 +32,15 @@ extern int max_metric_tenants;
 extern int max_overridden_interval_seconds;
 extern int max_pages_per_run;
 extern int max_run_seconds;
+extern int notification_burst;
+extern int notification_retention_days;
+extern int notification_window_seconds;
+extern int notify_after_failures;
+extern int rate_limit_warning_seconds;
 extern int signal_retention_days;
 extern int tick_batch_size;
 extern int tick_interval_seconds;
+extern bool webhook_allow_http;
 // Empty unless set; the server keeps it.
 extern char* tenant_id;
 }  // namespace guc

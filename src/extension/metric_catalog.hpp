@@ -62,6 +62,8 @@ inline constexpr MetricDefinition kMetricCatalog[] = {
      "Attempts that failed, by kind of failure", kNoBounds},
     {"sync_jobs_succeeded_total", MetricKind::counter, "provider_slug", "", false, "Jobs that succeeded",
      kNoBounds},
+    {"sync_notifications_total", MetricKind::counter, "channel", "result", false,
+     "Tries to deliver notifications, by channel and result", kNoBounds},
     {"sync_queue_lag_seconds", MetricKind::histogram, "", "", false,
      "Seconds between the time a job was due and its claim", kLagBounds},
     {"sync_run_duration_seconds", MetricKind::histogram, "", "", false,
@@ -77,6 +79,8 @@ inline constexpr MetricDefinition kMetricCatalog[] = {
     {"sync_signals_duplicate_total", MetricKind::counter, "provider_slug", "", false,
      "Signals skipped because their dedupe key had been seen", kNoBounds},
     {"sync_signals_total", MetricKind::counter, "provider_slug", "", false, "Signals stored", kNoBounds},
+    {"sync_webhook_delivery_duration_seconds", MetricKind::histogram, "", "", false,
+     "Seconds that tries to deliver webhooks took", kRunBounds},
 };
 
 inline constexpr int kMetricCount = static_cast<int>(std::size(kMetricCatalog));

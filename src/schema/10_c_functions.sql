@@ -201,3 +201,22 @@ CREATE FUNCTION sync._next_lane_jobs(slugs text[], priorities int[], tenants tex
     LANGUAGE c STABLE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'sync_engine_next_lane_jobs';
 COMMENT ON FUNCTION sync._next_lane_jobs(text[], int[], text[], int[], int[], tid[], int, timestamptz) IS
     'Internal: what comes next of these lanes, in claim order: as many as wanted (null: any number), of each lane at most so many, of all lanes of a tenant no more than its room (null: any number); due, not passed, and of active connections that run nothing';
+
+-- Notifications: src/core/email_address.hpp, url.hpp, delivery_retry.hpp, empty_runs.hpp.
+CREATE FUNCTION sync._email_fault(address text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_email_fault';
+COMMENT ON FUNCTION sync._email_fault(text) IS 'Internal: why no mail can be sent to that address; null when it can';
+
+CREATE FUNCTION sync._webhook_url_fault(url text, http_allowed boolean) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_webhook_url_fault';
+COMMENT ON FUNCTION sync._webhook_url_fault(text, boolean) IS 'Internal: why nothing can be posted to that URL; null when it can';
+
+CREATE FUNCTION sync._delivery_wait(tries int, hint double precision) RETURNS double precision
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'sync_engine_delivery_wait';
+COMMENT ON FUNCTION sync._delivery_wait(int, double precision) IS
+    'Internal: seconds until a notification is tried again after so many tries, with jitter; null after the last one';
+
+CREATE FUNCTION sync._empty_runs_are_odd(with_records bigint, without_records bigint, streak bigint) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_engine_empty_runs_are_odd';
+COMMENT ON FUNCTION sync._empty_runs_are_odd(bigint, bigint, bigint) IS
+    'Internal: whether so many runs in a row without a record are odd, given the runs before them';

@@ -18,7 +18,7 @@ COMMENT ON FUNCTION sync._metrics_available() IS 'Whether metrics are counted: t
 
 CREATE FUNCTION sync._metrics_catalog(OUT name text, OUT kind text, OUT help text, OUT label1_name text, OUT label2_name text)
     RETURNS SETOF record
-    LANGUAGE c STABLE PARALLEL SAFE ROWS 13 AS 'MODULE_PATHNAME', 'sync_engine_metrics_catalog';
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 15 AS 'MODULE_PATHNAME', 'sync_engine_metrics_catalog';
 COMMENT ON FUNCTION sync._metrics_catalog() IS 'The metrics that are counted in shared memory; a label that a metric lacks is empty';
 
 CREATE FUNCTION sync._metrics_snapshot(OUT name text, OUT kind text, OUT label1 text, OUT label2 text, OUT value double precision,

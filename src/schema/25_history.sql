@@ -89,7 +89,7 @@ COMMENT ON COLUMN sync.signal_keys.received_at IS 'When the month began in which
 CREATE TABLE sync.partitions (
     name text PRIMARY KEY,
     parent text NOT NULL CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires',
-                                           'audit_log')),
+                                           'audit_log', 'messages', 'delivery_attempts', 'inbox')),
     range_from timestamptz NOT NULL,
     range_to timestamptz NOT NULL
 );
@@ -149,7 +149,8 @@ BEGIN
     END IF;
     EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (%s)', part,
                    CASE parent WHEN 'signal_pages' THEN 'tenant_id, landed_by, seq' WHEN 'schedule_fires' THEN 'tenant_id, connection_id, schedule_id, id'
-                               WHEN 'audit_log' THEN 'tenant_id, id' ELSE 'tenant_id, connection_id, id' END);
+                               WHEN 'audit_log' THEN 'tenant_id, id' WHEN 'messages' THEN 'id' WHEN 'delivery_attempts' THEN 'message_id, id'
+                               WHEN 'inbox' THEN 'tenant_id, user_id, id' ELSE 'tenant_id, connection_id, id' END);
     IF parent = 'signals' THEN
         EXECUTE format('CREATE UNIQUE INDEX %I ON sync.%I (tenant_id, connection_id, dedupe_key) WHERE dedupe_key IS NOT NULL',
                        part || '_dedupe', part);
@@ -160,6 +161,11 @@ BEGIN
     ELSIF parent = 'sync_executions' THEN
         -- For sync.failed_lately: what succeeded has no entry.
         EXECUTE format('CREATE INDEX %I ON sync.%I (finished_at) WHERE status = ''failed''', part || '_failed', part);
+    ELSIF parent = 'messages' THEN
+        EXECUTE format('CREATE INDEX %I ON sync.%I (tenant_id, id)', part || '_tenant', part);
+        EXECUTE format('CREATE INDEX %I ON sync.%I (notification_id, id)', part || '_notification', part);
+    ELSIF parent = 'inbox' THEN
+        EXECUTE format('CREATE INDEX %I ON sync.%I (tenant_id, user_id) WHERE read_at IS NULL', part || '_unread', part);
     END IF;
 END
 $$;
@@ -188,7 +194,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    monthly boolean := parent IN ('signals', 'signal_pages', 'signal_keys', 'audit_log');
+    monthly boolean := parent IN ('signals', 'signal_pages', 'signal_keys', 'audit_log', 'messages', 'delivery_attempts', 'inbox');
     range_from timestamptz := date_trunc(CASE WHEN monthly THEN 'month' ELSE 'day' END, day::timestamp) AT TIME ZONE 'UTC';
     range_to timestamptz := (range_from AT TIME ZONE 'UTC' + CASE WHEN monthly THEN interval '1 month' ELSE interval '1 day' END)
                             AT TIME ZONE 'UTC';

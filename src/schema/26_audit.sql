@@ -113,7 +113,9 @@ AS $$
         ('tenant_limits', 'limits', 'tenant_id', '{tenant_id,updated_at}', '{max_connections,max_schedules,manual_triggers_per_minute,max_running,weight}'),
         ('sync_schedules', 'schedule', 'id', '{id,created_at,updated_at}',
          '{tenant_id,connection_id,name,description,schedule_type,cron_expression,timezone,is_active,job_type,priority,starts_at,ends_at,jitter_seconds,'
-         'dst_gap,dst_fold,catch_up,catchup_limit,catchup_max_age,overlap,pause_reason,resume_at}')
+         'dst_gap,dst_fold,catch_up,catchup_limit,catchup_max_age,overlap,pause_reason,resume_at}'),
+        ('sync_notifications', 'notification', 'id', '{id,created_at,updated_at}',
+         '{tenant_id,connection_id,schedule_id,notification_type,name,events,is_active,verified_at,disabled_at,disabled_reason}')
     ) v (relation, kind, id_column, ignored, shown)
     WHERE v.relation = $1
 $$;
@@ -396,9 +398,15 @@ BEGIN
     -- A connection that came from this tenant is another's, and says from where.
     UPDATE sync.audit_log l SET before = jsonb_set(l.before, '{tenant_id}', to_jsonb(pseudonym))
     WHERE l.before ->> 'tenant_id' = forget_tenant.tenant_id;
+    DELETE FROM sync.sync_notifications n WHERE n.tenant_id = forget_tenant.tenant_id;
+    DELETE FROM sync.outbox o WHERE o.tenant_id = forget_tenant.tenant_id;
+    DELETE FROM sync.delivery_attempts a
+    WHERE a.message_id IN (SELECT m.id FROM sync.messages m WHERE m.tenant_id = forget_tenant.tenant_id);
+    DELETE FROM sync.messages m WHERE m.tenant_id = forget_tenant.tenant_id;
+    DELETE FROM sync.inbox b WHERE b.tenant_id = forget_tenant.tenant_id;
     PERFORM sync._audit('tenant.forget', pseudonym, 'tenant', pseudonym, NULL, jsonb_build_object('rows', forgotten));
     RETURN forgotten;
 END
 $$;
 COMMENT ON FUNCTION sync.forget_tenant(text) IS
-    'Pseudonymises the audit rows of a tenant whose connections are deleted, and returns how many; a superuser''s, unless granted';
+    'Pseudonymises the audit rows of a tenant whose connections are deleted, and returns how many; deletes its notifications. A superuser''s, unless granted';

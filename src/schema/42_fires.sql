@@ -43,6 +43,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     adopted timestamptz := sync._adopted_at();
+    missed jsonb;
     today timestamptz := date_trunc('day', as_of, 'UTC');
 BEGIN
     WITH picked AS MATERIALIZED (
@@ -135,9 +136,16 @@ BEGIN
         FROM (SELECT k.provider_slug, k.tenant_id, count(*) AS n FROM ins i JOIN picked k ON k.id = i.schedule_id GROUP BY 1, 2) g
     )
     SELECT (SELECT count(*) FROM ins), (SELECT COALESCE(sum(t.planned), 0) FROM told t WHERE t.outcome = 'skipped_overlap'),
-           (SELECT array_agg(x.schedule_id) FROM clash x)
-    INTO fired, skipped, again
+           (SELECT array_agg(x.schedule_id) FROM clash x),
+           (SELECT jsonb_agg(jsonb_build_object('connection_id', t.connection_id, 'schedule_id', t.schedule_id, 'name', k.name, 'job_type', k.job_type,
+                                                'count', t.planned, 'first', sync._format_utc(t.first_at), 'last', sync._format_utc(t.last_at),
+                                                'reason', t.reason))
+            FROM told t JOIN picked k ON k.id = t.schedule_id WHERE t.outcome = 'missed')
+    INTO fired, skipped, again, missed
     FROM counted WHERE counted.n >= 0;
+    IF missed IS NOT NULL THEN
+        PERFORM sync._runs_missed(missed, $3);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION sync._fire_rows(bigint[], boolean, timestamptz) IS

@@ -43,6 +43,7 @@ BEGIN
         SELECT array_agg(j.id), array_agg(j.claim_token) INTO lost, tokens
         FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.claimed_by = ANY (former);
         PERFORM sync._fail_as_lost(lost, tokens, 'a new incarnation of its executor registered', as_of);
+        PERFORM sync._lose_deliveries(as_of, former);
     END IF;
     RETURN fresh;
 END

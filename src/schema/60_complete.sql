@@ -114,6 +114,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     max_pages int := sync._setting('max_pages_per_run');
+    ended bigint[];
     landed_received int[];
     landed_inserted int[];
     faults text[];
@@ -194,6 +195,15 @@ BEGIN
     SELECT d.id, d.new_status, faults[d.ord] FROM ended d WHERE NOT plain
     UNION ALL
     SELECT u.id, CASE WHEN u.fault IS NULL THEN 'succeeded' ELSE 'failed' END, u.fault FROM unnest($1, faults) u (id, fault) WHERE plain;
+    IF sync._ends_are_told() THEN
+        ended := ARRAY(SELECT u.id FROM unnest($1, $6, faults) u (id, more, fault) WHERE NOT u.more AND u.fault IS NULL);
+        IF cardinality(ended) > 0 THEN
+            PERFORM sync._runs_succeeded(ended, $8);
+        END IF;
+    END IF;
+    IF faults IS NOT NULL AND EXISTS (SELECT 1 FROM unnest(faults) f (fault) WHERE f.fault IS NOT NULL) THEN
+        PERFORM sync._attempts_failed(ARRAY(SELECT u.id FROM unnest($1, faults) u (id, fault) WHERE u.fault IS NOT NULL), $8);
+    END IF;
     PERFORM sync._wake_after(connection_ids);
 END
 $$;

@@ -164,6 +164,7 @@ BEGIN
     IF refused IS NOT NULL THEN
         PERFORM sync._cancel_queued(refused, 'connection is error: unauthorized', as_of);
     END IF;
+    PERFORM sync._attempts_failed($1, as_of);
     PERFORM sync._wake_executors();
 END
 $$;

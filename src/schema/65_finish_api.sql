@@ -144,6 +144,9 @@ BEGIN
         BEGIN
             SELECT * INTO bare FROM sync._end_bare_jobs(results, as_of);
             IF bare.ids IS NOT NULL THEN
+                IF sync._ends_are_told() THEN
+                    PERFORM sync._runs_succeeded(bare.ids, as_of);
+                END IF;
                 PERFORM sync._wake_after(bare.connection_ids);
                 RETURN QUERY SELECT u.id, 'completed', NULL FROM unnest(bare.ids) u (id);
                 RETURN;

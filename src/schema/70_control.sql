@@ -396,12 +396,21 @@ BEGIN
         PERFORM sync._ensure_fires(as_of, true), sync._ensure_fires(as_of + interval '24 hours', true);
         RETURN true;
     END IF;
+    IF EXISTS (SELECT 1 FROM sync.sync_notifications)
+       AND NOT EXISTS (SELECT 1 FROM sync.partitions p
+                       WHERE p.parent = 'inbox' AND p.range_from <= as_of + interval '24 hours' AND p.range_to > as_of + interval '24 hours') THEN
+        PERFORM sync._ensure_notices(as_of + interval '24 hours');
+        RETURN true;
+    END IF;
     SELECT p.name INTO expired
     FROM sync.partitions p
     CROSS JOIN LATERAL (SELECT sync._setting(CASE p.parent WHEN 'sync_jobs' THEN 'job_retention_days'
                                                            WHEN 'signals' THEN 'signal_retention_days'
                                                            WHEN 'signal_keys' THEN CASE sync._setting('dedupe_retention_days') WHEN -1
                                                                THEN 'signal_retention_days' ELSE 'dedupe_retention_days' END
+                                                           WHEN 'messages' THEN 'notification_retention_days'
+                                                           WHEN 'delivery_attempts' THEN 'notification_retention_days'
+                                                           WHEN 'inbox' THEN 'inbox_retention_days'
                                                            ELSE 'execution_retention_days' END) AS days) k
     WHERE k.days > 0 AND p.parent NOT IN ('signal_pages', 'audit_log') AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
       AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
@@ -434,7 +443,13 @@ BEGIN
     WHERE e.superseded_at < as_of - interval '1 day'
        OR GREATEST(e.heartbeat_at, e.registered_at) < as_of - interval '7 days'
           AND NOT EXISTS (SELECT 1 FROM ONLY sync.sync_jobs j WHERE j.status = 'running' AND j.claimed_by = e.incarnation);
-    RETURN purged.more OR moved >= 5000;
+    IF sync._setting('notification_retention_days') > 0 THEN
+        DELETE FROM sync.incidents i
+        WHERE i.id IN (SELECT x.id FROM sync.incidents x
+                       WHERE x.resolved_at < as_of - make_interval(hours => 24 * sync._setting('notification_retention_days')::int)
+                       ORDER BY x.resolved_at LIMIT 5000 FOR UPDATE SKIP LOCKED);
+    END IF;
+    RETURN sync._run_notifications_safely(as_of) OR purged.more OR moved >= 5000;
 END
 $$;
 COMMENT ON FUNCTION sync._housekeeping(timestamptz) IS

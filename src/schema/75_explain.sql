@@ -101,6 +101,11 @@ BEGIN
         END IF;
     END IF;
     RETURN QUERY
+    SELECT 'incident', i.severity, format('%s, open since %s, seen %s times%s: %s', i.class, sync._format_utc(i.opened_at), i.occurrences,
+           CASE WHEN cardinality(i.told_to) > 0 THEN ', told to ' || sync._tally(cardinality(i.told_to), cardinality(i.told_to), 'setting') ELSE '' END,
+           left(COALESCE(i.error ->> 'message', 'no message'), 200))
+    FROM sync.incidents i WHERE i.connection_id = $1 AND i.resolved_at IS NULL AND i.severity IS NOT NULL ORDER BY i.opened_at;
+    RETURN QUERY
     SELECT 'last attempt', e.status, format('job %s, %s, ended %s%s', e.job_id, e.job_type, sync._format_utc(e.finished_at),
            CASE WHEN e.status = 'failed' THEN format(': %s: %s', e.kind, left(COALESCE(e.error ->> 'message', 'no message'), 200))
                 ELSE format(': %s signals, %s of them new', e.signals_received, e.signals_inserted) END)

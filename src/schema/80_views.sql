@@ -71,6 +71,11 @@ AS $$
     SELECT 'sync_executors', 'gauge', 'Executors heard of within the lease', '{}', count(*)::float8
     FROM sync.executors e
     WHERE e.superseded_at IS NULL AND e.heartbeat_at > now() - make_interval(secs => sync._setting('lease_seconds'))
+    UNION ALL
+    SELECT 'sync_incidents_open', 'gauge', 'Incidents that are open and were told', '{}', count(*)::float8
+    FROM sync.incidents i WHERE i.resolved_at IS NULL AND i.told IS NOT NULL
+    UNION ALL
+    SELECT 'sync_notifications_waiting', 'gauge', 'Messages that have yet to arrive', '{}', count(*)::float8 FROM sync.message_queue
 $$;
 COMMENT ON FUNCTION sync._table_metrics() IS 'Internal: metrics that are read from the tables';
 

@@ -63,9 +63,12 @@ BEGIN
                   started_at, finished_at, duration_ms, signals_received, signals_inserted, signals_duplicate, retry_after, error, claimed_by, schedule_id,
                   planned_at, trigger_type) ON sync.sync_executions TO sync_tenant;
     GRANT SELECT ON sync.signals, sync.schedule_fires TO sync_tenant;
+    GRANT SELECT, DELETE, INSERT (tenant_id, connection_id, schedule_id, notification_type, name, events, config, is_active),
+          UPDATE (name, events, config, is_active, updated_at) ON sync.sync_notifications TO sync_tenant;
+    GRANT SELECT ON sync.incidents, sync.inbox TO sync_tenant;
     -- Views and functions keep to the caller's tenant by themselves: sync._sees_tenant.
     GRANT USAGE ON SCHEMA sync TO sync_tenant;
-    GRANT SELECT ON sync.connection_status, sync.queue, sync.schedule_status, sync.run_history TO sync_tenant;
+    GRANT SELECT ON sync.connection_status, sync.queue, sync.schedule_status, sync.run_history, sync.deliveries TO sync_tenant;
     GRANT SELECT (execution_id, tenant_id, provider_slug, connection_id, schedule_id, run_id, job_id, job_type, trigger_type, attempt, page, status,
                   job_status, planned_at, scheduled_at, started_at, finished_at, duration_ms, records_processed, records_created, records_updated,
                   records_skipped, bytes, error_kind, error_message, error_details, retry_after, executor) ON sync.execution_history TO sync_tenant;
@@ -83,6 +86,11 @@ BEGIN
         sync.preview_schedule(bigint, int, timestamptz), sync.preview_schedule(text, text, int, timestamptz, text, text),
         sync.cron_next(text, text, timestamptz, text, text), sync.cron_previous(text, text, timestamptz, text, text),
         sync.cron_matches(text, text, timestamptz), sync.cron_describe(text), sync.read_signals(text, int, text, bigint),
+        sync.create_notification(text, text, text[], jsonb, bigint, bigint, text, boolean, timestamptz),
+        sync.update_notification(bigint, text[], jsonb, text, boolean, boolean), sync.delete_notification(bigint),
+        sync.test_notification(bigint, timestamptz), sync.webhook_secret(bigint), sync.rotate_webhook_secret(bigint, interval, timestamptz),
+        sync.replay_delivery(bigint, timestamptz), sync.replay_delivery(tstzrange, bigint, boolean, timestamptz),
+        sync.read_inbox(text, text, boolean, bigint, int), sync.inbox_unread(text, text), sync.mark_read(text, text, bigint[], timestamptz),
         sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
         sync._local_time(timestamptz, text)
     TO sync_tenant;

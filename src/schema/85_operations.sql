@@ -131,26 +131,6 @@ COMMENT ON VIEW sync.throttled IS
 
 -- sync.health(): each part is a function of its own that returns rows of the same form.
 
-CREATE FUNCTION sync._span(length interval) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT CASE WHEN x.s < 120 THEN round(x.s) || ' s'
-                WHEN x.s < 7200 THEN round(x.s / 60) || ' min'
-                WHEN x.s < 172800 THEN round(x.s / 3600) || ' h'
-                ELSE round(x.s / 86400) || ' days' END
-    FROM (SELECT GREATEST(extract(epoch FROM length), 0) AS s) x
-$$;
-COMMENT ON FUNCTION sync._span(interval) IS 'Internal: a length of time in words, in one unit';
-
-CREATE FUNCTION sync._tally(amount bigint, bound bigint, what text) RETURNS text
-LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT CASE WHEN amount > bound THEN 'more than ' || bound ELSE amount::text END || ' ' || what || CASE WHEN amount <> 1 THEN 's' ELSE '' END
-$$;
-COMMENT ON FUNCTION sync._tally(bigint, bigint, text) IS 'Internal: how many of something, where counting ended behind a bound';
-
 CREATE FUNCTION sync._set_remedy(setting text, value text) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -598,6 +578,43 @@ $$;
 COMMENT ON FUNCTION sync._health_horizon(timestamptz) IS
     'Internal: the row of sync.health about who keeps vacuum from its work; reads pg_stat_activity, pg_prepared_xacts, pg_replication_slots, pg_stat_replication';
 
+CREATE FUNCTION sync._health_notifications(as_of timestamptz, OUT check_name text, OUT verdict text, OUT detail text, OUT remedy text)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    waits record;
+    dead record;
+    events bigint;
+    since interval;
+BEGIN
+    SELECT count(*) AS n, min(x.due_at) AS due, string_agg(DISTINCT x.channel, ', ') AS channels INTO waits
+    FROM (SELECT q.due_at, q.channel FROM sync.message_queue q WHERE q.status = 'queued' AND q.due_at <= as_of ORDER BY q.due_at LIMIT 1001) x;
+    events := (SELECT count(*) FROM (SELECT 1 FROM sync.outbox LIMIT 1001) o);
+    SELECT count(*) AS n, min(n.id) AS example INTO dead
+    FROM (SELECT x.id FROM sync.sync_notifications x WHERE x.is_active AND x.disabled_at IS NOT NULL LIMIT 1001) n;
+    since := COALESCE(GREATEST(as_of - waits.due, (SELECT as_of - o.occurred_at FROM sync.outbox o ORDER BY o.id LIMIT 1)), interval '0');
+    RETURN QUERY SELECT 'notifications',
+        CASE WHEN since > interval '1 hour' THEN 'critical' WHEN since > interval '10 minutes' OR dead.n > 0 THEN 'warning' ELSE 'ok' END,
+        concat_ws('; ',
+            CASE WHEN waits.n + events = 0 THEN 'none waits'
+                 ELSE concat_ws(', ', CASE WHEN waits.n > 0 THEN sync._tally(waits.n, 1000, 'message') || ' due (' || waits.channels || ')' END,
+                                CASE WHEN events > 0 THEN sync._tally(events, 1000, 'event') || ' of which no message was made yet' END)
+                      || ', the oldest for ' || sync._span(since) END,
+            CASE WHEN dead.n > 0 THEN sync._tally(dead.n, 1000, 'setting') || ' disabled because the receiver is gone, such as ' || dead.example END),
+        CASE WHEN since > interval '10 minutes' THEN
+                  CASE WHEN waits.channels LIKE '%email%' THEN 'start a sync-executor with --smtp-url and --mail-from; its log tells what the server answers'
+                       ELSE 'start sync-executor; its log tells what it runs into' END
+             WHEN dead.n > 0 THEN format('SELECT * FROM sync.deliveries WHERE notification_id = %s ORDER BY attempted_at DESC;  then SELECT sync.test_notification(%s);',
+                                         dead.example, dead.example) END;
+END
+$$;
+COMMENT ON FUNCTION sync._health_notifications(timestamptz) IS 'Internal: the row of sync.health about deliveries';
+
 CREATE FUNCTION sync.health(as_of timestamptz DEFAULT now(), OUT check_name text, OUT verdict text, OUT detail text, OUT remedy text)
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -610,6 +627,7 @@ BEGIN
     RETURN QUERY SELECT h.* FROM sync._health_schedules(as_of) h;
     RETURN QUERY SELECT h.* FROM sync._health_jobs(as_of) h;
     RETURN QUERY SELECT h.* FROM sync._health_failures(as_of) h;
+    RETURN QUERY SELECT h.* FROM sync._health_notifications(as_of) h;
     RETURN QUERY SELECT h.* FROM sync._health_tables(as_of) h;
     RETURN QUERY SELECT h.* FROM sync._health_horizon(as_of) h;
 END

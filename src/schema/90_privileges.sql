@@ -4,10 +4,13 @@ REVOKE ALL ON ALL PROCEDURES IN SCHEMA sync FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals, sync.sync_schedules, sync.tenant_limits TO sync_admin;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals, sync.sync_schedules, sync.tenant_limits,
+    sync.sync_notifications TO sync_admin;
 GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.signal_keys, sync.executors, sync.connection_state, sync.partitions, sync.database_identity,
     sync.deleted_connections, sync.schedule_state, sync.schedule_fires, sync.schedule_status, sync.execution_history, sync.run_history,
     sync.audit_log, sync.settings_seen, sync.tenant_tokens, sync.provider_state, sync.credential_holds,
+    sync.notification_state, sync.incidents, sync.record_history, sync.outbox, sync.held_events, sync.messages, sync.message_queue, sync.delivery_attempts,
+    sync.inbox, sync.notification_clock, sync.deliveries,
     sync.connection_status, sync.queue, sync.metrics,
     sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled TO sync_admin;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
@@ -38,6 +41,11 @@ GRANT EXECUTE ON FUNCTION
     sync.add_signals(bigint, uuid, jsonb, timestamptz),
     sync.complete_jobs(jsonb, timestamptz),
     sync.fail_job(bigint, uuid, jsonb, text, numeric, timestamptz),
+    sync.claim_deliveries(text, int, text[], timestamptz),
+    sync.complete_deliveries(jsonb, timestamptz),
+    sync.release_deliveries(text, bigint[], uuid[], timestamptz),
+    sync.next_delivery_at(text[], timestamptz),
+    sync.run_notifications(timestamptz),
     sync.tick(timestamptz),
     sync.tick_batch(int, timestamptz),
     sync._housekeeping(),
@@ -46,7 +54,12 @@ GRANT EXECUTE ON FUNCTION
 TO sync_executor;
 
 GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics, sync.schedule_status, sync.schedule_fires, sync.run_history,
-    sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled TO sync_viewer;
+    sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled, sync.incidents TO sync_viewer;
+-- Whom messages go to, and what receivers answered, is not for everybody.
+GRANT SELECT (id, tenant_id, connection_id, schedule_id, notification_type, name, events, is_active, verified_at, disabled_at, disabled_reason, created_at,
+              updated_at) ON sync.sync_notifications TO sync_viewer;
+GRANT SELECT (delivery_id, message_id, tenant_id, notification_id, channel, event_type, event_ids, status, attempt, attempted_at, finished_at, duration_ms, outcome,
+              reply_status, error_code, next_attempt_at, created_at) ON sync.deliveries TO sync_viewer;
 GRANT SELECT (execution_id, tenant_id, provider_slug, connection_id, schedule_id, run_id, job_id, job_type, trigger_type, attempt, page, status,
               job_status, planned_at, scheduled_at, started_at, finished_at, duration_ms, records_processed, records_created, records_updated,
               records_skipped, bytes, error_kind, error_message, error_details, retry_after, executor) ON sync.execution_history TO sync_viewer;
@@ -74,6 +87,8 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['providers', 'connections', 'connections_id_seq', 'sync_jobs', 'sync_jobs_id_seq', 'sync_executions',
         'sync_executions_id_seq', 'signals', 'signals_id_seq', 'signal_pages', 'signal_pages_seq_seq', 'signal_keys', 'partitions', 'executors', 'database_identity', 'deleted_connections',
         'tenant_isolation', 'tenant_limits', 'tenant_tokens', 'provider_state', 'credential_holds', 'sync_schedules', 'sync_schedules_id_seq', 'schedule_state', 'schedule_fires', 'schedule_fires_id_seq',
+        'sync_notifications', 'sync_notifications_id_seq', 'notification_state', 'webhook_secrets', 'incidents', 'incidents_id_seq', 'record_history', 'outbox',
+        'outbox_id_seq', 'held_events', 'messages', 'messages_id_seq', 'message_queue', 'delivery_attempts', 'delivery_attempts_id_seq', 'inbox', 'inbox_id_seq',
         'audit_log', 'audit_log_id_seq', 'audit_key', 'settings_seen'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('sync.' || name)::pg_catalog.regclass, '');
     END LOOP;
@@ -81,6 +96,7 @@ END
 $$;
 
 INSERT INTO sync.engine_clock DEFAULT VALUES;
+INSERT INTO sync.notification_clock DEFAULT VALUES;
 -- Every dump begins with row_security = off, which is how a restore is told: it stays quiet from this moment, so that the
 -- worker neither makes the tables that the dump is about to make nor works on half of the rows.
 DO $$

@@ -20,7 +20,7 @@ ALTER TABLE sync.sync_executions ADD COLUMN schedule_id bigint, ADD COLUMN plann
 ALTER TABLE sync.database_identity ADD COLUMN epoch int NOT NULL DEFAULT 1;
 ALTER TABLE sync.partitions DROP CONSTRAINT partitions_parent_check,
     ADD CONSTRAINT partitions_parent_check CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires',
-                                                                       'audit_log'));
+                                                                       'audit_log', 'messages', 'delivery_attempts', 'inbox'));
 
 -- after the functions:
 -- Older days are not asked for what failed lately, and an index would take its time.
@@ -36,3 +36,5 @@ END
 $$;
 -- What has landed is read first.
 SELECT sync._page_earlier_signals();
+-- covers: INSERT INTO sync.notification_clock
+INSERT INTO sync.notification_clock DEFAULT VALUES;
