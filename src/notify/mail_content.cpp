@@ -73,7 +73,7 @@ void add_run(MailSection& section, const Json& data) {
     if (const auto milliseconds = number_at(run, "duration_ms")) {
         add_row(section, "Duration", duration_text(*milliseconds / 1000));
     }
-    if (number_at(run, "attempt").value_or(0) > 1) {
+    if (number_at(run, "attempt").value_or(0) > 1 && !any_at(object_at(data, "error"), "attempts")) {
         add_row(section, "Attempt", count_at(run, "attempt"));
     }
     if (number_at(run, "pages").value_or(0) > 1) {

@@ -43,7 +43,7 @@ std::optional<std::string> folded(std::string_view text, std::size_t column) {
     while (!text.empty()) {
         const std::string_view word = text.substr(0, text.find(' '));
         text.remove_prefix(std::min(word.size() + 1, text.size()));
-        if (word.size() + 1 > kMaxHeaderColumns) {
+        if ((out.empty() ? column : 1) + word.size() > kMaxHeaderColumns) {
             return std::nullopt;
         }
         if (out.empty()) {
@@ -57,7 +57,7 @@ std::optional<std::string> folded(std::string_view text, std::size_t column) {
         }
         out += word;
     }
-    return column > kMaxHeaderColumns ? std::nullopt : std::optional(std::move(out));
+    return out;
 }
 
 // A display name: words where it has none but ordinary characters, else a quoted string.

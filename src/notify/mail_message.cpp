@@ -50,7 +50,6 @@ std::string mailto_address(std::string_view address) {
     return out;
 }
 
-// Long URLs may not be broken, so they get a line of their own.
 void add_unsubscribe(std::vector<std::string>& headers, const std::string& token,
                      const MailSettings& settings) {
     if (!is_token(token, "._-", kMaxTokenBytes)) {
@@ -60,7 +59,10 @@ void add_unsubscribe(std::vector<std::string>& headers, const std::string& token
     const std::string target =
         by_url ? with_token(settings.unsubscribe_url, token)
                : "mailto:" + mailto_address(settings.from.address) + "?subject=unsubscribe%20" + token;
-    headers.push_back("List-Unsubscribe:\r\n <" + target + ">");
+    constexpr std::string_view kName = "List-Unsubscribe:";
+    // A long URL may not be broken, so it gets a line of its own.
+    const bool fits = kName.size() + target.size() + 3 <= kMaxHeaderColumns;
+    headers.push_back(std::string(kName) + (fits ? " <" : "\r\n <") + target + ">");
     if (by_url) {
         headers.emplace_back("List-Unsubscribe-Post: List-Unsubscribe=One-Click");
     }

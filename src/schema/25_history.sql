@@ -149,7 +149,7 @@ BEGIN
     END IF;
     EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (%s)', part,
                    CASE parent WHEN 'signal_pages' THEN 'tenant_id, landed_by, seq' WHEN 'schedule_fires' THEN 'tenant_id, connection_id, schedule_id, id'
-                               WHEN 'audit_log' THEN 'tenant_id, id' WHEN 'messages' THEN 'id' WHEN 'delivery_attempts' THEN 'message_id, id'
+                               WHEN 'audit_log' THEN 'tenant_id, id' WHEN 'messages' THEN 'tenant_id, id' WHEN 'delivery_attempts' THEN 'tenant_id, message_id, id'
                                WHEN 'inbox' THEN 'tenant_id, user_id, id' ELSE 'tenant_id, connection_id, id' END);
     IF parent = 'signals' THEN
         EXECUTE format('CREATE UNIQUE INDEX %I ON sync.%I (tenant_id, connection_id, dedupe_key) WHERE dedupe_key IS NOT NULL',
@@ -162,8 +162,10 @@ BEGIN
         -- For sync.failed_lately: what succeeded has no entry.
         EXECUTE format('CREATE INDEX %I ON sync.%I (finished_at) WHERE status = ''failed''', part || '_failed', part);
     ELSIF parent = 'messages' THEN
-        EXECUTE format('CREATE INDEX %I ON sync.%I (tenant_id, id)', part || '_tenant', part);
+        EXECUTE format('CREATE INDEX %I ON sync.%I (id)', part || '_id', part);
         EXECUTE format('CREATE INDEX %I ON sync.%I (notification_id, id)', part || '_notification', part);
+    ELSIF parent = 'delivery_attempts' THEN
+        EXECUTE format('CREATE INDEX %I ON sync.%I (message_id)', part || '_message', part);
     ELSIF parent = 'inbox' THEN
         EXECUTE format('CREATE INDEX %I ON sync.%I (tenant_id, user_id) WHERE read_at IS NULL', part || '_unread', part);
     END IF;

@@ -124,6 +124,7 @@ SET sync_engine.internal = on
 AS $$
 BEGIN
     DELETE FROM ONLY sync.sync_jobs j USING deleted d WHERE j.connection_id = d.id;
+    DELETE FROM sync.outbox o USING deleted d WHERE o.connection_id = d.id;
     INSERT INTO sync.deleted_connections (connection_id, tenant_id)
     SELECT d.id, d.tenant_id FROM deleted d
     ON CONFLICT (connection_id) DO NOTHING;

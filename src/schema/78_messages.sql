@@ -73,7 +73,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE WHEN o.reason = 'reminder' THEN 'Reminder: ' ELSE '' END
            || sync._one_line(COALESCE(CASE o.type
-                  WHEN 'sync.succeeded' THEN format('%s succeeded: %s', name, sync._tally((counts ->> 'created')::bigint, (counts ->> 'created')::bigint, 'new record'))
+                  WHEN 'sync.succeeded' THEN concat_ws(': ', name || ' succeeded', sync._tally((counts ->> 'created')::bigint, (counts ->> 'created')::bigint, 'new record'))
                   WHEN 'sync.failed' THEN name || ' failed: ' || message
                   WHEN 'sync.retrying' THEN format('%s has failed %s times and is retried: %s', name, o.data #>> '{error,attempts}', message)
                   WHEN 'sync.rate_limited' THEN name || ' is rate limited' || COALESCE(' until ' || (o.data #>> '{error,retry_at}'), '')
@@ -206,7 +206,6 @@ AS $$
 #variable_conflict use_column
 DECLARE
     events sync.outbox[];
-    details jsonb[];
     window_length interval := make_interval(secs => sync._setting('notification_window_seconds'));
     burst int := sync._setting('notification_burst');
     notices jsonb;
@@ -226,34 +225,38 @@ BEGIN
     UPDATE sync.notification_state s SET window_from = $2, window_sent = 0
     WHERE s.notification_id IN (SELECT x FROM unnest(events) e CROSS JOIN LATERAL unnest(e.targets) x)
       AND s.held_until IS NULL AND (s.window_from IS NULL OR s.window_from + window_length <= $2 OR s.window_from > $2);
-    details := ARRAY(SELECT sync._event_data(events[i]) FROM generate_subscripts(events, 1) i ORDER BY i);
     WITH wanted AS MATERIALIZED (
-        SELECT e.id, e.event, e.type, e.occurred_at, details[e.ord] AS data, n.id AS notification_id, n.notification_type,
-               n.notification_type = 'webhook' OR e.event IN ('digest', 'test') AS unbounded,
-               s.window_sent, row_number() OVER (PARTITION BY n.id, n.notification_type = 'webhook' OR e.event IN ('digest', 'test') ORDER BY e.id) AS nth
+        SELECT e.ord, e.id, e.event, e.type, e.occurred_at, e.connection_id, e.data, n.id AS notification_id,
+               w.unbounded, s.window_sent, row_number() OVER (PARTITION BY n.id, w.unbounded ORDER BY e.id) AS nth
         FROM unnest(events) WITH ORDINALITY e (id, tenant_id, event, type, reason, connection_id, schedule_id, job_id, incident_id, occurred_at, data, targets, ord)
         CROSS JOIN LATERAL unnest(e.targets) t (id)
         JOIN sync.sync_notifications n ON n.id = t.id AND n.tenant_id = e.tenant_id
         JOIN sync.notification_state s ON s.notification_id = n.id
+        CROSS JOIN LATERAL (SELECT n.notification_type = 'webhook' OR e.event IN ('digest', 'test') AS unbounded) w
         WHERE n.is_active AND n.disabled_at IS NULL
     ), held AS (
+        -- Of those that are told together a line is enough.
         INSERT INTO sync.held_events (notification_id, event_id, type, occurred_at, brief)
         SELECT w.notification_id, w.id, w.type, w.occurred_at,
-               jsonb_strip_nulls(jsonb_build_object('title', w.data -> 'title', 'connection', w.data -> 'connection', 'class', w.data #> '{error,class}'))
-        FROM wanted w WHERE NOT w.unbounded AND w.window_sent + w.nth > burst
+               jsonb_strip_nulls(jsonb_build_object('title', sync._event_title(events[w.ord], sync._connection_name(c), NULL),
+                                                    'connection', sync._connection_brief(c), 'class', w.data #> '{error,class}'))
+        FROM wanted w LEFT JOIN sync.connections c ON c.id = w.connection_id
+        WHERE NOT w.unbounded AND w.window_sent + w.nth > burst
         ORDER BY w.notification_id, w.id
-        RETURNING notification_id
     ), counted AS (
         UPDATE sync.notification_state s
         SET window_sent = LEAST(s.window_sent + g.n, burst), held_until = CASE WHEN s.window_sent + g.n > burst THEN s.window_from + window_length END
         FROM (SELECT w.notification_id, max(w.nth)::int AS n FROM wanted w WHERE NOT w.unbounded GROUP BY 1) g
         WHERE s.notification_id = g.notification_id
+    ), told AS MATERIALIZED (
+        SELECT w.* FROM wanted w WHERE w.unbounded OR w.window_sent + w.nth <= burst
+    ), detail AS MATERIALIZED (
+        SELECT d.ord, sync._event_data(events[d.ord]) AS data FROM (SELECT DISTINCT t.ord FROM told t) d
     )
-    SELECT jsonb_agg(jsonb_build_object('n', w.notification_id, 'type', w.type, 'event_ids', jsonb_build_array(w.id), 'severity', sync._severity(w.event),
-                                        'payload', sync._payload(w.type, w.occurred_at, w.data, n)) ORDER BY w.id, w.notification_id)
+    SELECT jsonb_agg(jsonb_build_object('n', t.notification_id, 'type', t.type, 'event_ids', jsonb_build_array(t.id), 'severity', sync._severity(t.event),
+                                        'payload', sync._payload(t.type, t.occurred_at, d.data, n)) ORDER BY t.id, t.notification_id)
     INTO notices
-    FROM wanted w JOIN sync.sync_notifications n ON n.id = w.notification_id
-    WHERE w.unbounded OR w.window_sent + w.nth <= burst;
+    FROM told t JOIN detail d ON d.ord = t.ord JOIN sync.sync_notifications n ON n.id = t.notification_id;
     IF notices IS NOT NULL THEN
         PERFORM sync._make_messages(notices, as_of);
     END IF;

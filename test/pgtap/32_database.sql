@@ -114,6 +114,9 @@ SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE
     ARRAY['sync.providers', 'sync.connections', 'sync.connections_id_seq', 'sync.sync_jobs', 'sync.sync_jobs_id_seq', 'sync.sync_executions', 'sync.sync_executions_id_seq', 'sync.signals',
           'sync.signals_id_seq', 'sync.signal_pages', 'sync.signal_pages_seq_seq', 'sync.signal_keys', 'sync.partitions', 'sync.executors', 'sync.database_identity', 'sync.deleted_connections',
           'sync.tenant_isolation', 'sync.tenant_limits', 'sync.tenant_tokens', 'sync.provider_state', 'sync.credential_holds', 'sync.sync_schedules', 'sync.sync_schedules_id_seq', 'sync.schedule_state', 'sync.schedule_fires', 'sync.schedule_fires_id_seq',
+          'sync.sync_notifications', 'sync.sync_notifications_id_seq', 'sync.notification_state', 'sync.webhook_secrets', 'sync.incidents', 'sync.incidents_id_seq', 'sync.record_history',
+          'sync.outbox', 'sync.outbox_id_seq', 'sync.held_events', 'sync.messages', 'sync.messages_id_seq', 'sync.message_queue', 'sync.delivery_attempts',
+          'sync.delivery_attempts_id_seq', 'sync.inbox', 'sync.inbox_id_seq',
           'sync.audit_log', 'sync.audit_log_id_seq', 'sync.audit_key', 'sync.settings_seen'], 'tables and sequences are registered for dumps');
 SELECT is((SELECT count(*) FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
            WHERE c.relname IN (SELECT name FROM sync.partitions)), 0::bigint, 'the dated tables are ordinary tables');

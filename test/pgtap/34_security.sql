@@ -36,7 +36,7 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p, unnest(COALESCE(p.p
 
 -- What each role may call
 CREATE TEMP TABLE may (role name, function text);
-INSERT INTO may SELECT 'sync_executor', f FROM unnest('{register_executor,claim_jobs,next_claim_at,heartbeat,release_jobs,complete_job,add_signals,complete_jobs,fail_job,tick,tick_batch,wait_for_work,_housekeeping,_is_quiet,_preloaded}'::text[]) f;
+INSERT INTO may SELECT 'sync_executor', f FROM unnest('{register_executor,claim_jobs,next_claim_at,heartbeat,release_jobs,complete_job,add_signals,complete_jobs,fail_job,tick,tick_batch,wait_for_work,claim_deliveries,complete_deliveries,release_deliveries,next_delivery_at,run_notifications,_housekeeping,_is_quiet,_preloaded}'::text[]) f;
 INSERT INTO may SELECT 'sync_viewer', f FROM unnest('{explain,health,metrics_text,explain_schedule,schedule_history,preview_schedule,cron_describe,parse_utc,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time,_requests_left,_next_request_at}'::text[]) f;
 SELECT set_eq(format($$SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege(%L, p.oid, 'EXECUTE')$$, r),
     format('SELECT function FROM may WHERE role = %L', r), r || ' may call exactly this') FROM unnest('{sync_executor,sync_viewer}'::name[]) r;
@@ -49,11 +49,11 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace
 SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('sync_executor', c.oid, 'SELECT, INSERT, UPDATE, DELETE')$$,
     'sync_executor reads and writes no table');
 SELECT set_eq($$SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('sync_viewer', c.oid, 'SELECT')$$,
-    ARRAY['sync.connection_status', 'sync.queue', 'sync.metrics', 'sync.schedule_status', 'sync.schedule_fires', 'sync.run_history', 'sync.running_now', 'sync.late', 'sync.failed_lately', 'sync.upcoming', 'sync.throttled'], 'sync_viewer reads the views');
+    ARRAY['sync.connection_status', 'sync.queue', 'sync.metrics', 'sync.schedule_status', 'sync.schedule_fires', 'sync.run_history', 'sync.running_now', 'sync.late', 'sync.failed_lately', 'sync.upcoming', 'sync.throttled', 'sync.incidents'], 'sync_viewer reads the views');
 SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('sync_viewer', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')$$,
     'sync_viewer writes nothing');
 SELECT set_eq($$SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('sync_admin', c.oid, 'INSERT')$$,
-    ARRAY['sync.providers', 'sync.connections', 'sync.sync_jobs', 'sync.signals', 'sync.sync_schedules', 'sync.tenant_limits'], 'sync_admin writes the application''s tables alone');
+    ARRAY['sync.providers', 'sync.connections', 'sync.sync_jobs', 'sync.signals', 'sync.sync_schedules', 'sync.tenant_limits', 'sync.sync_notifications'], 'sync_admin writes the application''s tables alone');
 SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('sync_admin', c.oid, 'TRUNCATE, REFERENCES, TRIGGER')$$,
     'and may neither truncate them nor hang triggers on them');
 

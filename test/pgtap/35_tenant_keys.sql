@@ -9,6 +9,7 @@ SELECT fix_jitter();
 CREATE FUNCTION fill(external text, signals int DEFAULT 3) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM connection(external, NULL, at('09:00'));
+    PERFORM sync.create_notification('T', 'email', '{success,warning}', '{"to": ["a@b.example"]}', conn(external), as_of => at('09:00'));
     PERFORM job(external);
     PERFORM claim(at('10:00'));
     PERFORM complete(external, at('10:01'), (SELECT jsonb_agg(CASE WHEN i > 1 THEN jsonb_build_object('dedupe_key', i::text) ELSE '{}' END)
@@ -28,6 +29,8 @@ SELECT fill('goes'), fill('stays');
 SELECT housekeep(at('10:05'));
 -- A hand-made signal has its own way in.
 INSERT INTO sync.signals (tenant_id, provider_slug, connection_id, received_at) SELECT 'T', 'github', conn(e), at('10:05') FROM unnest('{goes,stays}'::text[]) e;
+-- An event of which no message was made yet
+INSERT INTO sync.outbox (tenant_id, event, type, connection_id, occurred_at, targets) VALUES ('T', 'success', 'sync.succeeded', conn('goes'), at('10:05'), '{}');
 -- Keys that outlived their signals
 SELECT sync._make_partition('signal_keys', '2026-01-01');
 INSERT INTO sync.signal_keys (tenant_id, connection_id, dedupe_key, received_at)

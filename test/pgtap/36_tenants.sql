@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(115);
+SELECT plan(141);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -14,10 +14,13 @@ BEGIN
     PERFORM connection(tenant || '2', NULL, at('09:00'), tenant => tenant);
     UPDATE sync.connections SET name = mark, config = jsonb_build_object('k', mark) WHERE tenant_id = tenant;
     PERFORM sync.create_schedule(conn(tenant || '1'), mark, 'daily', at => '10:00', config => jsonb_build_object('k', mark), as_of => at('09:00'));
+    PERFORM sync.create_notification(tenant, 'in_app', '{failure}', jsonb_build_object('users', jsonb_build_array(mark)), name => mark, as_of => at('09:00'));
+    PERFORM sync.create_notification(tenant, 'webhook', '{failure}', jsonb_build_object('url', 'https://' || mark || '.example/'), name => mark, verify => false, as_of => at('09:00'));
     PERFORM sync.tick(at('09:59:30')), claim(at('10:00'));
     PERFORM complete(tenant || '1', at('10:01'), jsonb_build_array(jsonb_build_object('kind', mark, 'dedupe_key', mark)), to_jsonb(mark));
     PERFORM job(tenant || '1', 'fails'), claim(at('10:02'));
     PERFORM sync.fail_job(r.id, r.claim_token, jsonb_build_object('message', mark), 'permanent', as_of => at('10:03')) FROM running(tenant || '1') r;
+    PERFORM sync.run_notifications(at('10:03'));
     PERFORM job(tenant || '1', 'runs'), claim(at('10:04'));
     PERFORM job(tenant || '1', 'waits');
     PERFORM sync.pause(conn(tenant || '2'), mark);
@@ -28,7 +31,8 @@ CREATE TEMP TABLE of_b AS
 SELECT conn('B1') AS connection, conn('B2') AS paused, (SELECT id FROM sync.sync_schedules WHERE tenant_id = 'B') AS schedule,
        (SELECT id FROM sync.sync_jobs WHERE tenant_id = 'B' AND status = 'queued') AS queued,
        (SELECT id FROM sync.sync_jobs WHERE tenant_id = 'B' AND status = 'failed') AS failed,
-       (SELECT id FROM sync.sync_executions WHERE tenant_id = 'B' AND status = 'failed') AS execution;
+       (SELECT id FROM sync.sync_executions WHERE tenant_id = 'B' AND status = 'failed') AS execution,
+       (SELECT id FROM sync.sync_notifications WHERE tenant_id = 'B' AND notification_type = 'webhook') AS notification, (SELECT id FROM sync.messages WHERE tenant_id = 'B') AS delivery;
 GRANT SELECT ON of_b TO PUBLIC;
 SELECT ok((SELECT b IS NOT NULL FROM of_b b), 'there is something of B');
 
@@ -65,7 +69,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_column_privilege('sync_tenant', c.oid, a.attnum, 'SELECT')
 GROUP BY 1;
 SELECT bag_eq('SELECT name FROM readable', ARRAY['providers', 'connections', 'sync_schedules', 'sync_jobs', 'sync_executions', 'signals', 'schedule_fires', 'connection_status', 'queue',
-    'schedule_status', 'execution_history', 'run_history'], 'what a tenant may read');
+    'schedule_status', 'execution_history', 'run_history', 'sync_notifications', 'incidents', 'inbox', 'deliveries'], 'what a tenant may read');
 SELECT unalike(as_tenant('A', format('SELECT jsonb_agg(to_jsonb(y)) FROM (SELECT %s FROM sync.%I x) y', columns, name)), '%of-b%', 'A reads nothing of B in ' || name) FROM readable ORDER BY name;
 SELECT alike(as_tenant('A', format('SELECT jsonb_agg(to_jsonb(y)) FROM (SELECT %s FROM sync.%I x) y', columns, name)), '%"tenant_id": "A"%', 'but its own in ' || name)
 FROM readable WHERE has_tenant ORDER BY name;
@@ -86,7 +90,11 @@ FROM unnest(ARRAY['trigger(b.connection)', 'cancel_job(b.queued)', 'retry_job(b.
     'pause_schedule(b.schedule)', 'resume_schedule(b.schedule)', 'delete_schedule(b.schedule)', 'trigger_schedule(b.schedule)', 'skip_next(b.schedule)', 'schedule_history(b.schedule)',
     'explain_schedule(b.schedule)', 'explain(b.connection)', 'preview_schedule(b.schedule)', $$cron_next('* * * * *', 'UTC')$$, $$cron_previous('* * * * *', 'UTC')$$,
     $$cron_matches('* * * * *', 'UTC', now())$$, $$cron_describe('* * * * *')$$, 'read_signals()', $$read_signals(tenant_id => 'B')$$, 'read_signals(connection_id => b.connection)',
-    $$parse_utc('2026-01-01')$$, $$_effective_interval('60')$$, $$_count_in('{}', 'x')$$, $$_sees_tenant('B')$$, $$_local_time(now(), 'UTC')$$]) s;
+    $$parse_utc('2026-01-01')$$, $$_effective_interval('60')$$, $$_count_in('{}', 'x')$$, $$_sees_tenant('B')$$, $$_local_time(now(), 'UTC')$$, $$create_notification('B', 'email', '{failure}', '{"to": ["a@b.example"]}')$$,
+    $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', b.connection)$$, $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', schedule_id => b.schedule)$$,
+    $$update_notification(b.notification, name => 'mine')$$, 'delete_notification(b.notification)', 'test_notification(b.notification)', 'webhook_secret(b.notification)',
+    'rotate_webhook_secret(b.notification)', 'replay_delivery(b.delivery)', $$replay_delivery('(,)'::tstzrange, only_failed => false)$$, $$replay_delivery('(,)'::tstzrange, b.notification)$$,
+    $$read_inbox('B', 'of-' || 'b')$$, $$inbox_unread('B', 'of-' || 'b')$$, $$mark_read('B', 'of-' || 'b')$$]) s;
 SELECT bag_eq('SELECT DISTINCT name FROM calls', $$SELECT DISTINCT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$,
     'every function that a tenant may call is called below');
 CREATE FUNCTION everything() RETURNS text LANGUAGE plpgsql AS $$
@@ -107,7 +115,7 @@ CREATE TEMP TABLE before AS SELECT everything() AS all_of_b;
 CREATE TEMP TABLE answers AS SELECT c.*, as_tenant('A', c.statement) AS answer FROM calls c;
 SELECT unalike(answer, '%of-b%', 'A learns nothing of B by ' || statement) FROM answers;
 SELECT is_empty($$SELECT name, answer FROM answers WHERE answer NOT LIKE 'P0002: %' AND answer NOT LIKE '23503: %does not exist' AND name IN ('trigger', 'retry_job', 'retry_execution', 'pause', 'resume',
-    'set_interval', 'create_schedule', 'update_schedule', 'pause_schedule', 'resume_schedule', 'delete_schedule', 'trigger_schedule', 'skip_next', 'schedule_history', 'preview_schedule')$$,
+    'set_interval', 'create_schedule', 'update_schedule', 'pause_schedule', 'resume_schedule', 'delete_schedule', 'trigger_schedule', 'skip_next', 'schedule_history', 'preview_schedule', 'update_notification', 'delete_notification', 'test_notification', 'webhook_secret', 'rotate_webhook_secret')$$,
     'what is B''s does not exist for A');
 SELECT is(everything(), (SELECT all_of_b FROM before), 'nothing of B was changed or triggered');
 -- What is not there and what is somebody else's are told alike.

@@ -16,7 +16,7 @@ $$;
 SELECT provider('github');
 SELECT sync.tick(at('10:00'));
 SELECT results_eq('SELECT check_name FROM sync.health(at(''10:00''))', ARRAY['engine', 'worker', 'last tick', 'backlog', 'stalled connections', 'schedules', 'due jobs',
-    'executors', 'leases', 'failing connections', 'rate limits', 'providers', 'partitions', 'bloat', 'vacuum horizon'], 'a row for each part, in this order');
+    'executors', 'leases', 'failing connections', 'rate limits', 'providers', 'notifications', 'partitions', 'bloat', 'vacuum horizon'], 'a row for each part, in this order');
 SELECT is_empty($$SELECT * FROM sync.health(at('10:00')) WHERE verdict NOT IN ('ok', 'info', 'warning', 'critical') OR detail IS NULL$$, 'each with a verdict and what was found');
 SELECT is_empty($$SELECT * FROM sync.health(at('10:00')) WHERE (verdict IN ('warning', 'critical')) AND remedy IS NULL OR verdict = 'ok' AND remedy IS NOT NULL$$,
     'a remedy where something is wrong, none where nothing is');
@@ -165,7 +165,7 @@ FROM unnest('{sync_admin,sync_viewer,sync_executor}'::name[]) r;
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
 SET LOCAL ROLE sync_viewer;
-SELECT is((SELECT count(*) FROM sync.health(at('10:00'))), 15::bigint, 'sync_viewer is told all of it');
+SELECT is((SELECT count(*) FROM sync.health(at('10:00'))), 16::bigint, 'sync_viewer is told all of it');
 RESET ROLE;
 SELECT unalike((SELECT string_agg(prosrc, ' ') FROM pg_proc WHERE proname LIKE '\_health\_%'), '%a.query%', 'no statement of another session is shown');
 
