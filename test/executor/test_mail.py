@@ -49,9 +49,7 @@ def test_two_recipients_are_two_deliveries(notices, mail):
     assert first["List-Unsubscribe"] != second["List-Unsubscribe"]
 
 
-@pytest.mark.parametrize("stage, reply", [
-    ("rcpt", "550 5.1.1 No such user"), ("mail", "553 5.1.8 Sender refused"), ("data", "554 5.7.1 Not wanted"),
-])
+@pytest.mark.parametrize("stage, reply", [("rcpt", "550 5.1.1 No such user"), ("data", "554 5.7.1 Not wanted")])
 def test_what_is_refused_for_good_is_not_tried_again(notices, mail, stage, reply):
     notices.email(ALICE)
     mail.refuse(stage, reply)
@@ -61,6 +59,18 @@ def test_what_is_refused_for_good_is_not_tried_again(notices, mail, stage, reply
     assert (row["status"], row["reply_status"], row["next_attempt_at"]) == ("failed", int(reply[:3]), None)
     assert notices.pending() == 0
     assert mail.accepted == []
+
+
+def test_a_sender_that_is_refused_is_the_operators_to_put_right(notices, mail):
+    """It concerns every message: none is given up for it."""
+    mail.refuse("mail", "553 5.1.8 Sender refused")
+    notices.email(ALICE)
+    notices.fails(notices.connection())
+    notices.executor(mail=mail).ready()
+    (row,) = notices.wait_deliveries(outcome="failed")
+    assert (row["reply_status"], row["error_code"]) == (553, "config") and row["next_attempt_at"]
+    notices.retry_now()
+    notices.wait_all_delivered()
 
 
 def test_one_address_that_is_refused_keeps_nothing_from_others(notices, mail):
@@ -177,7 +187,8 @@ def test_no_mail_server_is_there(notices, mail):
 def test_many_messages_one_after_another(notices, mail):
     """More than go over one connection at a time; each arrives once."""
     addresses = [f"user{n}@customer.example" for n in range(40)]
-    notices.email(*addresses)
+    for group in (addresses[:20], addresses[20:]):
+        notices.email(*group)
     notices.fails(notices.connection())
     notices.executor(mail=mail).ready()
     mail.wait(40, what=notices.engine.tails)

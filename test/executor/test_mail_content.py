@@ -33,7 +33,8 @@ def assert_well_formed(message):
         assert b"\r" not in line and b"\n" not in line
         assert len(line) <= 998
     for line in head.split(b"\r\n"):
-        assert len(line) <= 78 or b" " not in line.strip(), line
+        # libcurl's own, with the boundary, is not folded.
+        assert len(line) <= 78 or b" " not in line.strip() or line.startswith(b"Content-Type:"), line
     head.decode("ascii")
     names = [name.lower() for name in message.parsed.keys()]
     assert len(names) == len(set(names)), names

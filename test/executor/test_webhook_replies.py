@@ -95,6 +95,9 @@ def test_attempts_follow_the_standards_schedule_and_end(engine, notices, hook):
     last = notices.wait_deliveries(10, notification_id=setting, outcome="failed")[-1]
     assert (last["next_attempt_at"], last["status"]) == (None, "failed")
     assert notices.db.value("SELECT count(*) FROM sync.message_queue") == 0
+    # It was silent for days: it is disabled, and another channel says so.
+    notices.route()
+    assert [row["event_type"] for row in notices.inbox("alice")] == ["notification.disabled"]
     assert len({r.id for r in receiver.requests()}) == 1
     assert running.stop() == 0
 

@@ -122,12 +122,18 @@ def test_a_range_is_replayed_with_what_failed_alone(engine, notices, hook):
         notices.wait_deliveries(failures, outcome="failed")
         notices.retry_now()
     wait_until(lambda: notices.pending() == 0, engine.tails)
-    engine.db.run("SELECT sync.replay_delivery(tstzrange(now() - interval '1 hour', now()), %s)", setting)
+    # That disabled the setting: a test takes it up again.
+    replay = "SELECT sync.replay_delivery(tstzrange(now() - interval '1 hour', now()), %s)"
+    assert engine.db.value(replay, setting) == 0
+    engine.db.run("SELECT sync.test_notification(%s)", setting)
     receiver.wait(12, what=engine.tails)
     wait_until(lambda: notices.pending() == 0, engine.tails)
-    ids = [r.id for r in receiver.requests()]
+    assert engine.db.value(replay, setting) == 1
+    receiver.wait(13, what=engine.tails)
+    wait_until(lambda: notices.pending() == 0, engine.tails)
+    ids = [r.id for r in receiver.requests("sync.failed")]
     assert ids.count(arrived.id) == 1 and len(ids) == 12 and len(set(ids)) == 2
-    assert notices.deliveries()[-1]["outcome"] == "delivered"
+    assert notices.deliveries(message_id=ids[-1])[-1]["outcome"] == "delivered"
     assert running.stop() == 0
 
 
