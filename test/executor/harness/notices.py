@@ -27,6 +27,30 @@ $do$
 """
 
 
+CONNECTIONS = """
+INSERT INTO sync.connections (tenant_id, provider_slug, name, last_incremental_finished_at, metadata)
+SELECT 'acme', 'noop', 'connection ' || n, now(), '{"sync": {"next_run_at": "2999-01-01T00:00:00Z"}}'
+FROM generate_series(1, %s) n
+"""
+# All fail, in batches, as an executor does it.
+FAIL_ALL = """
+DO $$
+DECLARE
+    results jsonb;
+BEGIN
+    PERFORM sync.trigger(id) FROM sync.connections;
+    LOOP
+        SELECT jsonb_agg(jsonb_build_object('job_id', job_id, 'claim_token', claim_token, 'kind', 'permanent',
+                                            'error', '{"message": "the provider is down"}'::jsonb))
+        INTO results FROM sync.claim_jobs('by hand', 1000);
+        EXIT WHEN results IS NULL;
+        PERFORM sync.complete_jobs(results);
+    END LOOP;
+END
+$$
+"""
+
+
 class Notices:
     def __init__(self, engine, authority):
         self.engine = engine
@@ -69,12 +93,24 @@ class Notices:
 
     def connection(self, name="Anvils", tenant="acme"):
         """One whose runs are fails() and succeeds()."""
-        self.db.run("INSERT INTO sync.providers (slug, connector) VALUES ('noop', 'noop') ON CONFLICT DO NOTHING")
+        self._provider()
         return self.db.value(
             "INSERT INTO sync.connections (tenant_id, provider_slug, name, last_incremental_finished_at, metadata)"
             " VALUES (%s, 'noop', %s, now(), %s) RETURNING id",
             tenant, name, json.dumps({"sync": {"next_run_at": "2999-01-01T00:00:00Z"}}),
         )
+
+    def connections(self, count):
+        self._provider()
+        self.db.run(CONNECTIONS, count)
+        self.db.run("ANALYZE")
+
+    def all_fail(self):
+        """Every connection, for good, in one transaction."""
+        self.db.run(FAIL_ALL)
+
+    def _provider(self):
+        self.db.run("INSERT INTO sync.providers (slug, connector) VALUES ('noop', 'noop') ON CONFLICT DO NOTHING")
 
     def only_failure(self, address, mail, name="Anvils", message="the API said no", tenant="acme"):
         """One failure that this address is told of by mail; its message."""
@@ -145,9 +181,16 @@ class Notices:
         )
 
     def wait_all_delivered(self):
-        """Until nothing waits; each delivery has ended with its arrival."""
+        """Until nothing waits, not even for the time of its next attempt; each delivery has ended with its arrival."""
+
+        def nothing_waits():
+            if self.pending() == 0:
+                return True
+            self.db.run("UPDATE sync.message_queue SET due_at = now() WHERE status = 'queued' AND due_at > now()")
+            return False
+
         wait_until(
-            lambda: self.pending() == 0,
+            nothing_waits,
             lambda: f"{self.pending()} wait: {self.deliveries()}\n{self.engine.tails()}",
         )
         last = {}
