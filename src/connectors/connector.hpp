@@ -57,6 +57,8 @@ struct HttpRequest {
     long timeout_ms = 60'000;
     long connect_timeout_ms = 10'000;
     std::size_t max_body_bytes = 32U << 20U;
+    // A longer reply is no error: its beginning is kept, and the rest is not waited for.
+    bool beginning_suffices = false;
     TimestampUs prepared_at = 0;  // the time that prepare was given
 };
 

@@ -10,39 +10,14 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include "core/utf8.hpp"
+
 namespace sync_engine {
 namespace {
 
 constexpr char kNumberMark = '\xFF';
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 constexpr std::string_view kReplacementEscape = "\\ufffd";
-
-// Length of the well-formed UTF-8 character at the start of `s` (Unicode 15, table 3-7), 0 when there is
-// none.
-std::size_t utf8_length(std::string_view s) {
-    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
-    const auto follows = [&](std::size_t i, unsigned lo = 0x80, unsigned hi = 0xBF) {
-        return i < s.size() && byte(i) >= lo && byte(i) <= hi;
-    };
-    const unsigned first = byte(0);
-    if (first < 0x80) {
-        return 1;
-    }
-    if (first >= 0xC2 && first <= 0xDF) {
-        return follows(1) ? 2 : 0;
-    }
-    if (first >= 0xE0 && first <= 0xEF) {
-        const unsigned lo = first == 0xE0 ? 0xA0 : 0x80;
-        const unsigned hi = first == 0xED ? 0x9F : 0xBF;
-        return follows(1, lo, hi) && follows(2) ? 3 : 0;
-    }
-    if (first >= 0xF0 && first <= 0xF4) {
-        const unsigned lo = first == 0xF0 ? 0x90 : 0x80;
-        const unsigned hi = first == 0xF4 ? 0x8F : 0xBF;
-        return follows(1, lo, hi) && follows(2) && follows(3) ? 4 : 0;
-    }
-    return 0;
-}
 
 // The four hexadecimal digits at `at`, -1 when they are not there.
 int hex4(std::string_view s, std::size_t at) {
@@ -302,7 +277,7 @@ CleanJson clean_json(std::string_view raw) {
         } else if (static_cast<unsigned char>(c) < 0x20 && (in_string || c == '\0')) {
             copy_control(c, out);
             ++i;
-        } else if (const std::size_t length = utf8_length(raw.substr(i)); length > 0) {
+        } else if (const std::size_t length = utf8_character_length(raw.substr(i)); length > 0) {
             in_string = in_string != (c == '"');
             out.text.append(raw.substr(i, length));
             i += length;

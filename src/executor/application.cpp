@@ -15,6 +15,8 @@
 #include "executor/address_policy.hpp"
 #include "executor/curl_handles.hpp"
 #include "executor/database.hpp"
+#include "executor/deliverer.hpp"
+#include "executor/deliveries.hpp"
 #include "executor/event_loop.hpp"
 #include "executor/http_client.hpp"
 #include "executor/jobs.hpp"
@@ -25,6 +27,7 @@
 #include "executor/redactor.hpp"
 #include "executor/runner.hpp"
 #include "executor/secrets.hpp"
+#include "executor/smtp_client.hpp"
 #include "executor/stop_signals.hpp"
 #include "executor/test_stops.hpp"
 #include "executor/ticker.hpp"
@@ -51,6 +54,38 @@ std::string info_json(const Options& options) {
     return info;
 }
 
+bool sends_mail(const Options& options) {
+    return !options.smtp_url.empty() && options.mail_from.has_value();
+}
+
+DelivererSettings deliverer_settings(const Options& options) {
+    DelivererSettings settings;
+    settings.concurrency = static_cast<std::size_t>(options.delivery_concurrency);
+    settings.email = sends_mail(options);
+    settings.once = options.once;
+    settings.poll_seconds = options.poll_seconds;
+    settings.drain_seconds = options.drain_seconds;
+    return settings;
+}
+
+MailSettings mail_settings(const Options& options) {
+    return {options.mail_from.value_or(Mailbox()), options.unsubscribe_url};
+}
+
+// The password is made known to the redactor each time it is read, for it may have been rotated.
+SmtpSettings smtp_settings(const Options& options, Redactor& redactor) {
+    const auto password = [&options, &redactor]() -> std::optional<std::string> {
+        auto value = options.smtp_password_file.empty() ? std::optional(options.smtp_password)
+                                                        : read_secret_file(options.smtp_password_file);
+        if (!value || value->empty()) {
+            return std::nullopt;
+        }
+        redactor.add(*value);
+        return value;
+    };
+    return {options.smtp_url, options.smtp_tls, options.smtp_user, password, options.ca_file};
+}
+
 void know_own_secrets(const Options& options, Redactor& redactor) {
     const PgConninfo parsed(PQconninfoParse(options.database_url.c_str(), nullptr));
     for (const PQconninfoOption* o = parsed.get(); o != nullptr && o->keyword != nullptr; ++o) {
@@ -59,6 +94,7 @@ void know_own_secrets(const Options& options, Redactor& redactor) {
             redactor.add(o->val);
         }
     }
+    redactor.add(options.smtp_password);
     if (const char* password = std::getenv("PGPASSWORD")) {
         redactor.add(password);
     }
@@ -132,19 +168,33 @@ class Application {
           wake_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_ + " wake-up",
                 "wake-up"),
           tick_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_ + " tick", "tick"),
+          notify_(loop_, log_, metrics_, options.database_url, "sync-executor " + name_ + " notify",
+                  "notify"),
           http_(loop_, policy_, {options.max_body_bytes, options.user_agent, options.ca_file}),
+          webhooks_(loop_, webhook_policy_,
+                    {options.max_body_bytes, "sync-executor/" SYNC_ENGINE_VERSION, options.ca_file, true}),
+          mails_(loop_, smtp_settings(options, redactor_)),
+          mail_settings_(mail_settings(options)),
           secrets_(options.secret_env, options.secret_dirs, process_sources().environment, redactor_),
           runner_(loop_, lanes(), log_, metrics_, stops_, runner_settings(options, name_),
                   [this](int status) { stop(status); }),
           jobs_({http_, secrets_, redactor_, log_, metrics_, stops_}, &find_connector,
                 static_cast<std::size_t>(options.concurrency),
                 [this](FinishedJob&& job) { runner_.finished(std::move(job)); }),
+          deliverer_(loop_, notify_, log_, metrics_, stops_, deliverer_settings(options)),
+          deliveries_({loop_, webhooks_, mails_, mail_settings_, redactor_, log_, metrics_, stops_},
+                      [this](FinishedDelivery&& delivery) { deliverer_.finished(std::move(delivery)); }),
           waker_(
-              loop_, log_, wake_, [this] { runner_.wake(); },
+              loop_, log_, wake_,
+              [this] {
+                  runner_.wake();
+                  deliverer_.wake();
+              },
               [this] { return runner_.wake_pause_seconds(); }),
           ticker_(loop_, log_, metrics_, tick_),
           signals_(loop_, [this] { drain(); }) {
         runner_.attach(jobs_);
+        deliverer_.attach(deliveries_);
     }
 
     int run() {
@@ -190,12 +240,23 @@ class Application {
         for (const std::string& rule : options_.allowed_addresses) {
             policy_.allow(rule);
         }
+        for (const std::string& rule : options_.webhook_addresses) {
+            webhook_policy_.allow(rule);
+        }
         add_own_addresses(policy_);
+        add_own_addresses(webhook_policy_);
         for (const auto& database : work_) {
-            database->on_peer([this](int fd) { policy_.set_database_endpoint(peer_of(fd)); });
+            database->on_peer([this](int fd) {
+                policy_.set_database_endpoint(peer_of(fd));
+                webhook_policy_.set_database_endpoint(peer_of(fd));
+            });
+        }
+        if (options_.deliver) {
+            prepare_deliveries();
         }
         loop_.on_idle([this] {
             jobs_.start_waiting();
+            deliverer_.pump();
             runner_.pump();
             log_.flush();
         });
@@ -209,34 +270,61 @@ class Application {
                               {"connectors", connector_names()}});
     }
 
+    void prepare_deliveries() {
+        if (options_.smtp_url.empty() != !options_.mail_from) {
+            log_.warn("mails need both --smtp-url and --mail-from: none are sent");
+        }
+        const bool clear = options_.smtp_tls != SmtpTls::required && options_.smtp_url.starts_with("smtp:");
+        if (clear && !options_.smtp_user.empty()) {
+            log_.warn("the password for the mail server may travel in the clear; see --smtp-tls");
+        }
+        runner_.on_registered([this](const std::string& incarnation) { deliverer_.start(incarnation); });
+        runner_.exit_when([this] {
+            if (options_.once && !draining_) {
+                deliverer_.work_off();
+            }
+            return deliverer_.done();
+        });
+    }
+
     void drain() {
+        draining_ = true;
         ticker_.stop();
         waker_.stop();
+        deliverer_.drain();
         runner_.drain();
     }
 
     void stop(int status) {
-        status_ = status;
+        status_ = status == 0 && deliverer_.gave_up() ? 1 : status;
         loop_.stop();
     }
 
     const Options& options_;
     std::string name_;
     int status_ = 0;
+    bool draining_ = false;
     CurlGlobal curl_;
     Redactor redactor_;
     Logger log_;
     Metrics metrics_;
     TestStops stops_;
     AddressPolicy policy_;
+    AddressPolicy webhook_policy_;
     EventLoop loop_;
     std::vector<std::unique_ptr<Database>> work_;
     Database wake_;
     Database tick_;
+    Database notify_;
     HttpClient http_;
+    HttpClient webhooks_;
+    SmtpClient mails_;
+    MailSettings mail_settings_;
     AllowedSecrets secrets_;
     Runner runner_;
     Jobs jobs_;
+    Deliverer deliverer_;
+    Deliveries deliveries_;
     Waker waker_;
     Ticker ticker_;
     StopSignals signals_;

@@ -9,6 +9,8 @@
 
 #include <sys/epoll.h>
 
+#include "executor/curl_handles.hpp"
+
 namespace sync_engine {
 
 namespace {
@@ -57,6 +59,17 @@ int EventLoop::set_curl_timer(CURLM*, long milliseconds, void* self) noexcept {
                           ? std::nullopt
                           : std::optional(Clock::now() + std::chrono::milliseconds(milliseconds));
     return 0;
+}
+
+void EventLoop::start_transfer(CURL* easy, CurlTransfer& transfer) {
+    set_option(easy, CURLOPT_PRIVATE, static_cast<void*>(&transfer));
+    if (curl_multi_add_handle(multi(), easy) != CURLM_OK) {
+        throw std::runtime_error("the request cannot be started");
+    }
+}
+
+void EventLoop::abort_transfer(CURL* easy) noexcept {
+    curl_multi_remove_handle(multi(), easy);
 }
 
 void EventLoop::add(FdSource& source) {
@@ -180,9 +193,9 @@ void EventLoop::collect_transfers() {
         CURL* const easy = message->easy_handle;
         const CURLcode result = message->data.result;
         curl_multi_remove_handle(multi_.get(), easy);
-        if (transfer_done_) {
-            transfer_done_(easy, result);
-        }
+        char* transfer = nullptr;
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+        reinterpret_cast<CurlTransfer*>(transfer)->ended(result);
     }
 }
 

@@ -51,6 +51,15 @@ class FdSource {
     virtual void on_ready(bool readable, bool writable) = 0;
 };
 
+// What CURLOPT_PRIVATE of a handle points to while it is in the loop's multi.
+class CurlTransfer {
+  public:
+    virtual ~CurlTransfer() = default;
+    // Called from the event loop once curl reports the transfer as done; the handle has left the multi by
+    // then. May destroy the transfer.
+    virtual void ended(CURLcode code) = 0;
+};
+
 // One thread that waits for curl's transfers, other descriptors and timers. curl says which sockets and when
 // it wants to hear of, so that what has nothing to tell costs nothing, however many there are. Callbacks run
 // on the thread in run().
@@ -63,12 +72,11 @@ class EventLoop {
     EventLoop(const EventLoop&) = delete;
     EventLoop& operator=(const EventLoop&) = delete;
 
-    CURLM* multi() const noexcept { return multi_.get(); }
-
-    // Called for each transfer that curl reports as done; the handle has left the multi by then.
-    void on_transfer_done(std::function<void(CURL*, CURLcode)> callback) {
-        transfer_done_ = std::move(callback);
-    }
+    // Starts the transfer that `easy` is configured for; both are borrowed until it has ended or was removed.
+    // Throws std::runtime_error when curl refuses.
+    void start_transfer(CURL* easy, CurlTransfer& transfer);
+    // Aborts one that was started and has not ended.
+    void abort_transfer(CURL* easy) noexcept;
 
     // Called before each wait, when nothing more is to be done at once.
     void on_idle(std::function<void()> callback) { idle_ = std::move(callback); }
@@ -88,6 +96,7 @@ class EventLoop {
     void stop() noexcept { stopped_ = true; }
 
   private:
+    CURLM* multi() const noexcept { return multi_.get(); }
     void wait();
     void dispatch_sources();
     void serve_curl();
@@ -101,7 +110,6 @@ class EventLoop {
     bool curl_ready_ = false;
     std::optional<Clock::time_point> curl_due_;
     std::unique_ptr<CURLM, CurlMultiDeleter> multi_;
-    std::function<void(CURL*, CURLcode)> transfer_done_;
     std::function<void()> idle_;
     std::vector<FdSource*> sources_;
     std::vector<pollfd> waiting_;  // the sources, then curl_sockets_

@@ -16,6 +16,8 @@ constexpr long kDefaultTimeoutMs = 30'000;
 constexpr long kDefaultConnectTimeoutMs = 10'000;
 constexpr std::size_t kMaxHeaderBytes = 256 * 1024;
 constexpr std::size_t kMaxSpareHandles = 1024;
+// How long the beginning of a body is waited for where that suffices.
+constexpr double kBeginningSeconds = 1;
 // Of each transfer that is under way; a reply is read in pieces of that size.
 constexpr long kBufferBytes = 16 * 1024;
 constexpr std::string_view kNoConnection =
@@ -58,48 +60,49 @@ std::string_view trimmed(std::string_view text) {
 
 }  // namespace
 
-struct HttpClient::Transfer {
-    TransferId id = 0;
-    const AddressPolicy* policy = nullptr;
+struct HttpClient::Transfer : CurlTransfer {
+    Transfer(HttpClient& its_client, TransferId its_id, Done when_done)
+        : client(its_client), id(its_id), done(std::move(when_done)) {}
+    void ended(CURLcode code) override { client.finished(*this, code); }
+    // Whether what came answers the request, however the rest of it went.
+    bool answered() const noexcept { return beginning_suffices && headers_complete; }
+
+    HttpClient& client;
+    const TransferId id;
     CurlEasy easy;
     CurlList headers;
     std::string body;  // of the request; curl reads it in place
     HttpResponse response{};
     std::size_t body_limit = 0;
     std::size_t header_bytes = 0;
+    bool beginning_suffices = false;
+    bool interim = false;  // what is being read is a 1xx reply
+    bool headers_complete = false;
     bool too_large = false;
     bool blocked = false;
     Done done;
 };
 
 HttpClient::HttpClient(EventLoop& loop, const AddressPolicy& policy, HttpSettings settings)
-    : loop_(loop), policy_(policy), settings_(std::move(settings)) {
-    loop_.on_transfer_done([this](CURL* easy, CURLcode code) { finished(easy, code); });
-}
+    : loop_(loop), policy_(policy), settings_(std::move(settings)) {}
 
 HttpClient::~HttpClient() {
-    loop_.on_transfer_done(nullptr);
     for (const auto& [id, transfer] : transfers_) {
-        curl_multi_remove_handle(loop_.multi(), transfer->easy.get());
+        loop_.abort_transfer(transfer->easy.get());
     }
 }
 
 HttpClient::TransferId HttpClient::start(const HttpRequest& request, Done done) {
-    auto owned = std::make_unique<Transfer>();
+    auto owned = std::make_unique<Transfer>(*this, next_id_++, std::move(done));
     Transfer& transfer = *owned;
-    transfer.id = next_id_++;
-    transfer.policy = &policy_;
-    transfer.done = std::move(done);
     transfers_.emplace(transfer.id, std::move(owned));
     std::string fault = fault_of(request);
     if (fault.empty()) {
         try {
             transfer.easy = take_handle();
             configure(transfer, request);
-            if (curl_multi_add_handle(loop_.multi(), transfer.easy.get()) == CURLM_OK) {
-                return transfer.id;
-            }
-            fault = "the request cannot be started";
+            loop_.start_transfer(transfer.easy.get(), transfer);
+            return transfer.id;
         } catch (const std::exception& error) {
             fault = error.what();
         }
@@ -118,7 +121,7 @@ void HttpClient::cancel(TransferId id) {
         return;
     }
     if (found->second->easy) {
-        curl_multi_remove_handle(loop_.multi(), found->second->easy.get());
+        loop_.abort_transfer(found->second->easy.get());
     }
     transfers_.erase(found);
 }
@@ -143,7 +146,7 @@ void HttpClient::configure(Transfer& transfer, const HttpRequest& request) {
     transfer.body_limit = request.max_body_bytes == 0
                               ? settings_.max_body_bytes
                               : std::min(request.max_body_bytes, settings_.max_body_bytes);
-    set_option(easy, CURLOPT_PRIVATE, static_cast<void*>(&transfer));
+    transfer.beginning_suffices = request.beginning_suffices;
     set_option(easy, CURLOPT_URL, request.url.c_str());
     set_option(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     set_option(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
@@ -158,8 +161,16 @@ void HttpClient::configure(Transfer& transfer, const HttpRequest& request) {
     set_option(easy, CURLOPT_TIMEOUT_MS, request.timeout_ms > 0 ? request.timeout_ms : kDefaultTimeoutMs);
     set_option(easy, CURLOPT_CONNECTTIMEOUT_MS,
                request.connect_timeout_ms > 0 ? request.connect_timeout_ms : kDefaultConnectTimeoutMs);
-    set_option(easy, CURLOPT_MAXFILESIZE_LARGE, static_cast<curl_off_t>(transfer.body_limit));
-    set_option(easy, CURLOPT_ACCEPT_ENCODING, "");
+    if (!transfer.beginning_suffices) {
+        set_option(easy, CURLOPT_MAXFILESIZE_LARGE, static_cast<curl_off_t>(transfer.body_limit));
+        set_option(easy, CURLOPT_ACCEPT_ENCODING, "");
+    }
+    if (settings_.fresh_connections) {
+        set_option(easy, CURLOPT_FRESH_CONNECT, 1L);
+        set_option(easy, CURLOPT_FORBID_REUSE, 1L);
+        // Of HTTP/2 another request could join the connection while it lasts.
+        set_option(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+    }
     set_option(easy, CURLOPT_USERAGENT, settings_.user_agent.c_str());
     if (!settings_.ca_file.empty()) {
         set_option(easy, CURLOPT_CAINFO, settings_.ca_file.c_str());
@@ -192,7 +203,8 @@ void HttpClient::configure(Transfer& transfer, const HttpRequest& request) {
 
 curl_socket_t HttpClient::open_socket(void* self, curlsocktype purpose, curl_sockaddr* address) noexcept {
     auto* transfer = static_cast<Transfer*>(self);
-    if (purpose != CURLSOCKTYPE_IPCXN || !transfer->policy->permits(&address->addr, address->addrlen)) {
+    if (purpose != CURLSOCKTYPE_IPCXN ||
+        !transfer->client.policy_.permits(&address->addr, address->addrlen)) {
         transfer->blocked = true;
         return CURL_SOCKET_BAD;
     }
@@ -202,54 +214,72 @@ curl_socket_t HttpClient::open_socket(void* self, curlsocktype purpose, curl_soc
 std::size_t HttpClient::on_body(char* data, std::size_t size, std::size_t count, void* self) noexcept {
     auto* transfer = static_cast<Transfer*>(self);
     const std::size_t bytes = size * count;
-    if (bytes > transfer->body_limit - transfer->response.body.size()) {
-        transfer->too_large = true;
-        return 0;
-    }
+    const std::size_t room = transfer->body_limit - transfer->response.body.size();
     try {
-        transfer->response.body.append(data, bytes);
+        if (bytes <= room) {
+            transfer->response.body.append(data, bytes);
+            return bytes;
+        }
+        if (transfer->beginning_suffices) {
+            transfer->response.body.append(data, room);
+        }
     } catch (...) {
-        transfer->too_large = true;
-        return 0;
+        // As good as too large.
     }
-    return bytes;
+    transfer->too_large = true;
+    return 0;
+}
+
+// False when the reply's headers are too long.
+bool HttpClient::take_header(Transfer& transfer, std::string_view line) {
+    transfer.header_bytes += line.size();
+    if (transfer.header_bytes > kMaxHeaderBytes) {
+        transfer.too_large = true;
+        return false;
+    }
+    const std::size_t colon = line.find(':');
+    if (line.starts_with("HTTP/")) {
+        const std::size_t status = line.find(' ');
+        transfer.interim = status != std::string_view::npos && line.substr(status + 1).starts_with('1');
+        transfer.response.headers.clear();  // those of an interim reply
+    } else if (colon != std::string_view::npos) {
+        transfer.response.headers.emplace_back(trimmed(line.substr(0, colon)),
+                                               trimmed(line.substr(colon + 1)));
+    } else if (trimmed(line).empty() && !transfer.interim && !transfer.headers_complete) {
+        transfer.headers_complete = true;
+        if (transfer.beginning_suffices) {
+            transfer.client.loop_.after(
+                kBeginningSeconds, [client = &transfer.client, id = transfer.id] { client->settle(id); });
+        }
+    }
+    return true;
 }
 
 std::size_t HttpClient::on_header(char* data, std::size_t size, std::size_t count, void* self) noexcept {
-    auto* transfer = static_cast<Transfer*>(self);
-    const std::size_t bytes = size * count;
-    transfer->header_bytes += bytes;
-    if (transfer->header_bytes > kMaxHeaderBytes) {
-        transfer->too_large = true;
-        return 0;
-    }
     try {
-        const std::string_view line(data, bytes);
-        const std::size_t colon = line.find(':');
-        if (line.starts_with("HTTP/")) {
-            transfer->response.headers.clear();  // those of an interim reply (1xx)
-        } else if (colon != std::string_view::npos) {
-            transfer->response.headers.emplace_back(trimmed(line.substr(0, colon)),
-                                                    trimmed(line.substr(colon + 1)));
-        }
+        return take_header(*static_cast<Transfer*>(self), {data, size * count}) ? size * count : 0;
     } catch (...) {
         return 0;
     }
-    return bytes;
 }
 
-void HttpClient::finished(CURL* easy, CURLcode code) {
-    char* pointer = nullptr;
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &pointer);
-    auto& transfer = *reinterpret_cast<Transfer*>(pointer);
+// Ends a transfer that is answered although its body goes on.
+void HttpClient::settle(TransferId id) {
+    if (const auto found = transfers_.find(id); found != transfers_.end()) {
+        loop_.abort_transfer(found->second->easy.get());
+        finished(*found->second, CURLE_OK);
+    }
+}
+
+void HttpClient::finished(Transfer& transfer, CURLcode code) {
     HttpResponse response = std::move(transfer.response);
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response.status);
+    curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &response.status);
     const auto fail = [&](std::string_view error_code, std::string_view message) {
         response.error_code = error_code;
         response.error_message = message;
         response.body.clear();
     };
-    switch (code) {
+    switch (transfer.answered() ? CURLE_OK : code) {
         case CURLE_OK:
             break;
         case CURLE_OPERATION_TIMEDOUT:

@@ -18,6 +18,9 @@ struct HttpSettings {
     std::size_t max_body_bytes = 0;  // of any reply, whatever its request allows
     std::string user_agent;
     std::string ca_file;  // empty: the system's
+    // A connection of its own for each request, closed after it: none is shared with requests to which
+    // another policy applies.
+    bool fresh_connections = false;
 };
 
 // Any number of HTTP requests at once. Only http and https, no redirects, proxies, cookies or .netrc; the
@@ -48,11 +51,13 @@ class HttpClient {
 
     CurlEasy take_handle();
     void configure(Transfer& transfer, const HttpRequest& request);
-    void finished(CURL* easy, CURLcode code);
+    void finished(Transfer& transfer, CURLcode code);
+    void settle(TransferId id);
     void deliver(TransferId id, HttpResponse response);
     static curl_socket_t open_socket(void* transfer, curlsocktype purpose, curl_sockaddr* address) noexcept;
     static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* transfer) noexcept;
     static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* transfer) noexcept;
+    static bool take_header(Transfer& transfer, std::string_view line);
 
     EventLoop& loop_;
     const AddressPolicy& policy_;

@@ -1,11 +1,11 @@
 #include "executor/jobs.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <exception>
 
-#include "core/time.hpp"
+#include "core/utf8.hpp"
 #include "executor/json_string.hpp"
+#include "executor/wall_clock.hpp"
 
 namespace sync_engine {
 
@@ -13,14 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxErrorBytes = 8192;
 constexpr double kMeanWeight = 0.05;  // of the newest attempt in the moving mean
-
-TimestampUs wall_clock_now() {
-    // 2000-01-01 in Unix time.
-    constexpr std::int64_t kEpochSeconds = 946'684'800;
-    const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
-    return std::chrono::duration_cast<std::chrono::microseconds>(since_1970).count() -
-           kEpochSeconds * kMicrosPerSecond;
-}
 
 Failure failure(FailureKind kind, std::string_view code, std::string_view message) {
     std::string error = R"({"code":)";

@@ -10,10 +10,4 @@ namespace sync_engine {
 // become U+FFFD. Returns how many were replaced.
 std::size_t append_json_string(std::string& out, std::string_view text);
 
-// Length in bytes of the well-formed UTF-8 character at the start of `text`; 0 when there is none.
-std::size_t utf8_character_length(std::string_view text) noexcept;
-
-// At most `limit` bytes of `text`, cut between characters.
-std::string_view truncate_utf8(std::string_view text, std::size_t limit) noexcept;
-
 }  // namespace sync_engine

@@ -56,7 +56,13 @@ Metrics::Metrics()
                        "Database connections lost or not made")),
       ticks_(&counters(*registry_, "sync_executor_ticks_total", "Batches ticked with --tick").Add({})),
       enqueued_(
-          &counters(*registry_, "sync_executor_tick_enqueued_total", "Jobs enqueued with --tick").Add({})) {
+          &counters(*registry_, "sync_executor_tick_enqueued_total", "Jobs enqueued with --tick").Add({})),
+      deliveries_(counters(*registry_, "sync_executor_deliveries_total",
+                           "Deliveries of notifications that left this executor, by result")),
+      delivery_seconds_(prometheus::BuildHistogram()
+                            .Name("sync_executor_delivery_duration_seconds")
+                            .Help("From the start of a delivery to its result")
+                            .Register(*registry_)) {
     for (const char* kind : {"transient", "rate_limited", "unauthorized", "permanent"}) {
         failed_.Add({{"kind", kind}});
     }
@@ -101,6 +107,14 @@ void Metrics::database_connected(std::string_view role) {
 
 void Metrics::database_lost(std::string_view role) {
     losses_.Add({{"connection", std::string(role)}}).Increment();
+}
+
+void Metrics::delivery_ended(std::string_view channel, std::string_view result) {
+    deliveries_.Add({{"channel", std::string(channel)}, {"result", std::string(result)}}).Increment();
+}
+
+void Metrics::delivery_took(std::string_view channel, double seconds) {
+    delivery_seconds_.Add({{"channel", std::string(channel)}}, kSeconds).Observe(seconds);
 }
 
 void Metrics::ticked(std::size_t enqueued) {

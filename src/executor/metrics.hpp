@@ -37,6 +37,10 @@ class Metrics {
     void database_lost(std::string_view role);
     void ticked(std::size_t enqueued);
 
+    // `channel`: email, webhook. `result`: delivered, failed, refused, gone, stale, rejected, released.
+    void delivery_ended(std::string_view channel, std::string_view result);
+    void delivery_took(std::string_view channel, double seconds);
+
     const prometheus::Registry& registry() const noexcept { return *registry_; }
 
   private:
@@ -54,6 +58,8 @@ class Metrics {
     prometheus::Family<prometheus::Counter>& losses_;
     prometheus::Counter* ticks_;
     prometheus::Counter* enqueued_;
+    prometheus::Family<prometheus::Counter>& deliveries_;
+    prometheus::Family<prometheus::Histogram>& delivery_seconds_;
     std::unique_ptr<prometheus::Exposer> exposer_;
 };
 

@@ -2,49 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <sstream>
+#include <vector>
 
-#include "executor/address_policy.hpp"
+#include "executor/option_values.hpp"
 #include "executor/pg_handles.hpp"
 
 namespace sync_engine {
 
 namespace {
-
-OptionProblem set_number(double& target, std::string_view text, double low, double high,
-                         std::string_view unit) {
-    double value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high)) {
-        std::ostringstream message;
-        message << "must be a number of " << unit << " from " << low << " to " << high;
-        return message.str();
-    }
-    target = value;
-    return {};
-}
-
-OptionProblem set_integer(int& target, std::string_view text, int low, int high) {
-    int value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
-        return "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high);
-    }
-    target = value;
-    return {};
-}
-
-OptionProblem set_switch(bool& target, std::string_view text) {
-    if (text == "on" || text == "true" || text == "yes" || text == "1") {
-        target = true;
-    } else if (text == "off" || text == "false" || text == "no" || text == "0") {
-        target = false;
-    } else {
-        return "must be on or off";
-    }
-    return {};
-}
 
 OptionProblem set_prefetch(Options& o, std::string_view text) {
     if (text == "auto") {
@@ -96,20 +61,6 @@ OptionProblem add_secret_dir(Options& o, std::string_view text) {
     }
     for (const auto& [path, hosts] : *items) {
         o.secret_dirs.push_back({path, hosts});
-    }
-    return {};
-}
-
-OptionProblem add_addresses(Options& o, std::string_view text) {
-    std::string words(text);
-    std::replace_if(
-        words.begin(), words.end(), [](char c) { return c == ',' || c == ';'; }, ' ');
-    std::istringstream stream(words);
-    for (std::string word; stream >> word;) {
-        if (!AddressPolicy().allow(word)) {
-            return "'" + word + "' is not loopback, private, all, an address or a block like 10.0.0.0/8";
-        }
-        o.allowed_addresses.push_back(word);
     }
     return {};
 }
@@ -196,7 +147,8 @@ constexpr std::array kSpecs{
     OptionSpec{"secret-dir", "", "DIR[@HOST,...]", "", true, false, add_secret_dir,
                "Directory whose files {\"$file\": \"name\"} in a config may name, for requests to these "
                "hosts. Repeatable."},
-    OptionSpec{"allow-private-addresses", "", "RULE", "", true, false, add_addresses,
+    OptionSpec{"allow-private-addresses", "", "RULE", "", true, false,
+               [](Options& o, Text v) { return add_addresses(o.allowed_addresses, v); },
                "Internal addresses that connectors may reach: loopback, private, all, an address or a block "
                "(10.1.0.0/16). Repeatable. Without it only global addresses."},
     OptionSpec{"max-body-bytes", "", "N", "16777216", false, false, set_body_limit,
@@ -230,7 +182,13 @@ constexpr std::array kSpecs{
 }  // namespace
 
 std::span<const OptionSpec> option_table() {
-    return kSpecs;
+    static const std::vector<OptionSpec> table = [] {
+        std::vector<OptionSpec> all(kSpecs.begin(), kSpecs.end());
+        const auto more = delivery_options();
+        all.insert(all.end(), more.begin(), more.end());
+        return all;
+    }();
+    return table;
 }
 
 }  // namespace sync_engine

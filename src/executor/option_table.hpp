@@ -22,7 +22,11 @@ struct OptionSpec {
     bool hidden;
     OptionProblem (*set)(Options&, std::string_view);
     std::string_view help;
+    bool is_secret = false;  // refused on the command line, which every user of the machine can read
 };
+
+// Those of notifications; a part of option_table().
+std::span<const OptionSpec> delivery_options();
 
 // The one place that knows the options: command line, environment, config file and --help follow it.
 std::span<const OptionSpec> option_table();

@@ -100,6 +100,23 @@ CommandLine read_command_line(std::span<const std::string> arguments) {
     return line;
 }
 
+// Of a command line, which is visible to every user of the machine.
+void refuse_passwords(const Source& arguments) {
+    constexpr const char* kVisible =
+        ": a password on the command line is visible to every user of this machine; use ";
+    for (const auto& [spec, values] : arguments.values) {
+        const std::string flag = "--" + std::string(spec->name);
+        if (spec->is_secret) {
+            throw OptionError(flag + kVisible + variable_name(spec->name) + ", " + flag +
+                              "-file or --config");
+        }
+        if (spec->name == "database-url" && has_password(values.back())) {
+            throw OptionError(flag + kVisible +
+                              "SYNC_EXECUTOR_DATABASE_URL, PGPASSWORD, a password file or --config");
+        }
+    }
+}
+
 Source read_environment(const OptionSources& sources) {
     Source source;
     source.label = [](const OptionSpec& spec) { return variable_name(spec.name); };
@@ -215,14 +232,7 @@ Options parse_options(std::span<const std::string> arguments, const OptionSource
     if (line.help || line.version) {
         return options;
     }
-    for (const auto& [spec, values] : line.source.values) {
-        if (spec->name == "database-url" && has_password(values.back())) {
-            throw OptionError(
-                "--" + std::string(spec->name) +
-                ": a password on the command line is visible to every user of this machine; use "
-                "SYNC_EXECUTOR_DATABASE_URL, PGPASSWORD, a password file or --config");
-        }
-    }
+    refuse_passwords(line.source);
     if (line.config_path.empty()) {
         line.config_path = sources.environment("SYNC_EXECUTOR_CONFIG").value_or("");
     }

@@ -10,11 +10,12 @@
 
 #include "executor/log.hpp"
 #include "executor/secret_rules.hpp"
+#include "executor/smtp_client.hpp"
 
 namespace sync_engine {
 
 // What --help, the environment (SYNC_EXECUTOR_*) and the config file can set. The defaults are in the one
-// table of options.cpp, which parsing, --help and docs/executor.md share.
+// table of option_table.hpp, which parsing, --help and docs/executor.md share.
 struct Options {
     std::string database_url;     // libpq URL or key=value string; empty: PG* variables and libpq's defaults
     std::string name;             // empty: host name and process id
@@ -34,6 +35,16 @@ struct Options {
     std::size_t max_body_bytes = 0;              // of one reply, decoded
     std::string ca_file;
     std::string user_agent;
+    bool deliver = false;
+    int delivery_concurrency = 0;                // deliveries that may be in flight, 1..1000
+    std::vector<std::string> webhook_addresses;  // as allowed_addresses, for webhooks
+    std::string smtp_url;                        // empty: no mails
+    SmtpTls smtp_tls = SmtpTls::required;
+    std::string smtp_user;
+    std::string smtp_password;
+    std::string smtp_password_file;  // empty: smtp_password counts
+    std::optional<Mailbox> mail_from;
+    std::string unsubscribe_url;
     std::string metrics_address;
     LogLevel log_level = LogLevel::info;
     std::string test_stop_at;

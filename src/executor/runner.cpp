@@ -49,7 +49,7 @@ void Runner::pump() {
     if (phase_ == Phase::waiting || phase_ == Phase::over) {
         return;
     }
-    if (phase_ == Phase::draining && nothing_left()) {
+    if (phase_ == Phase::draining && nothing_left() && others_done_()) {
         exit(0);
         return;
     }
@@ -63,7 +63,7 @@ void Runner::pump() {
     if (phase_ == Phase::over || lane == nullptr) {
         return;
     }
-    if (once_is_done()) {
+    if (once_is_done() && others_done_()) {
         log_.info("nothing more is due");
         exit(0);
         return;
@@ -161,6 +161,7 @@ void Runner::registered(Database& lane, const ScriptOutcome& outcome) {
     retry_delay_.reset();
     log_.info("registered", {{"executor", incarnation_}, {"heartbeat_seconds", settings_.heartbeat_seconds}});
     stops_.reach("registered");
+    registered_callback_(incarnation_);
 }
 
 void Runner::send_heartbeat(Database& lane) {
@@ -265,8 +266,10 @@ void Runner::drain() {
 void Runner::drain_deadline() {
     release_later(jobs_->give_up_unfinished());
     deadline_.set_after(kReleaseGraceSeconds, [this] {
-        log_.error("the database could not be told of all jobs; their leases end them",
-                   {{"jobs", static_cast<std::int64_t>(jobs_->held() + to_release_.job_ids.size())}});
+        const auto jobs = static_cast<std::int64_t>(jobs_->held() + to_release_.job_ids.size());
+        log_.error(jobs > 0 ? "the database could not be told of all jobs; their leases end them"
+                            : "the database could not be told of all deliveries; their leases end them",
+                   {{"jobs", jobs}});
         exit(1);
     });
 }

@@ -38,6 +38,14 @@ class Runner {
     Runner(EventLoop& loop, Lanes lanes, Logger& log, Metrics& metrics, TestStops& stops,
            RunnerSettings settings, std::function<void(int)> on_exit);
 
+    // Called once, with the incarnation, when the database knows this executor.
+    void on_registered(std::function<void(const std::string&)> callback) {
+        registered_callback_ = std::move(callback);
+    }
+
+    // Asked before a process that has nothing left to do exits; until it says yes, heartbeats go on.
+    void exit_when(std::function<bool()> others_done) { others_done_ = std::move(others_done); }
+
     // Must be called before start(); `jobs` is borrowed.
     void attach(Jobs& jobs) { jobs_ = &jobs; }
 
@@ -114,6 +122,8 @@ class Runner {
     TestStops& stops_;
     RunnerSettings settings_;
     std::function<void(int)> on_exit_;
+    std::function<void(const std::string&)> registered_callback_ = [](const std::string&) {};
+    std::function<bool()> others_done_ = [] { return true; };
     Jobs* jobs_ = nullptr;
 
     Phase phase_ = Phase::waiting;

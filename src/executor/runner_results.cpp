@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/utf8.hpp"
 #include "executor/json_string.hpp"
 #include "executor/runner.hpp"
 

@@ -32,7 +32,9 @@ std::optional<fs::path> file_inside(const std::string& directory, std::string_vi
     return relative.empty() || *relative.begin() == ".." ? std::nullopt : std::optional(target);
 }
 
-std::optional<std::string> read_secret(const fs::path& path) {
+}  // namespace
+
+std::optional<std::string> read_secret_file(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     std::string content(AllowedSecrets::kMaxFileBytes + 1, '\0');
     if (!file.read(content.data(), static_cast<std::streamsize>(content.size())) && !file.eof()) {
@@ -47,8 +49,6 @@ std::optional<std::string> read_secret(const fs::path& path) {
     }
     return content.empty() ? std::nullopt : std::optional(std::move(content));
 }
-
-}  // namespace
 
 AllowedSecrets::AllowedSecrets(std::vector<SecretEnvRule> env_rules, std::vector<SecretDirRule> dir_rules,
                                Environment environment, Redactor& redactor)
@@ -80,7 +80,7 @@ std::optional<std::string> AllowedSecrets::file(std::string_view name, std::stri
             continue;
         }
         if (const auto path = file_inside(rule.path, name)) {
-            if (auto value = read_secret(*path)) {
+            if (auto value = read_secret_file(path->string())) {
                 redactor_.add(*value);
                 return value;
             }

@@ -12,6 +12,10 @@
 
 namespace sync_engine {
 
+// What a file holds, without line ends at its end; nothing when it cannot be read, is empty or longer than
+// AllowedSecrets::kMaxFileBytes.
+std::optional<std::string> read_secret_file(const std::string& path);
+
 // Resolves {"$env"} and {"$file"} references, for names and hosts that the executor's own configuration
 // allows. Each value that is handed out is made known to the redactor. Files are read anew each time, so that
 // a rotated secret is taken up at the next request.

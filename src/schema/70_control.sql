@@ -420,6 +420,9 @@ BEGIN
         DELETE FROM sync.message_queue q USING sync.partitions p
         WHERE p.name = expired AND p.parent = 'messages' AND q.created_at >= p.range_from AND q.created_at < p.range_to;
         IF NOT sync._move_keys(expired, as_of) THEN
+            -- What is still not delivered goes with its message.
+            DELETE FROM sync.message_queue q USING sync.partitions p
+            WHERE p.name = expired AND p.parent = 'messages' AND q.created_at >= p.range_from AND q.created_at < p.range_to;
             PERFORM sync._drop_partition(expired);
         END IF;
         RETURN true;

@@ -101,7 +101,7 @@ BEGIN
         END IF;
     END IF;
     RETURN QUERY
-    SELECT 'incident', i.severity, format('%s, open since %s, seen %s times%s: %s', i.class, sync._format_utc(i.opened_at), i.occurrences,
+    SELECT 'incident', i.severity, format('%s, open since %s, seen %s%s: %s', i.class, sync._format_utc(i.opened_at), sync._tally(i.occurrences, i.occurrences, 'time'),
            CASE WHEN cardinality(i.told_to) > 0 THEN ', told to ' || sync._tally(cardinality(i.told_to), cardinality(i.told_to), 'setting') ELSE '' END,
            left(COALESCE(i.error ->> 'message', 'no message'), 200))
     FROM sync.incidents i WHERE i.connection_id = $1 AND i.resolved_at IS NULL AND i.severity IS NOT NULL ORDER BY i.opened_at;

@@ -105,7 +105,8 @@ AS $$
             WHEN 'sync.recovered' THEN 'What was wrong: ' || COALESCE(sync._one_line(o.data #>> '{error,message}', 300), o.data #>> '{incident,class}') || '.'
             ELSE o.data ->> 'summary'
         END,
-        CASE WHEN o.reason = 'reminder' THEN format('This lasts since %s and was seen %s times.', o.data #>> '{incident,opened_at}', o.data #>> '{incident,occurrences}') END,
+        CASE WHEN o.reason = 'reminder' THEN format('This lasts since %s and was seen %s.', o.data #>> '{incident,opened_at}',
+                                                         sync._tally((o.data #>> '{incident,occurrences}')::bigint, (o.data #>> '{incident,occurrences}')::bigint, 'time')) END,
         CASE WHEN o.type IN ('sync.succeeded', 'sync.failed', 'sync.recovered', 'sync.missed') THEN 'The next run is planned for ' || sync._format_utc(next_run_at) || '.' END)
 $$;
 COMMENT ON FUNCTION sync._event_summary(sync.outbox, text, timestamptz) IS 'Internal: what it means, in a sentence or two';

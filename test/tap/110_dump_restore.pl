@@ -9,7 +9,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use SyncTest;
 
-my $node = new_node('main', conf => "sync_engine.background_ticks = off\nsync_engine.jitter_pct_max = 0\nTimeZone = 'UTC'\n");
+my $node = new_node('main', conf => "sync_engine.background_ticks = off\nsync_engine.jitter_pct_max = 0\nTimeZone = 'UTC'\n"
+      . "sync_engine.notification_retention_days = 0\n");
 # In the source no worker does anything: it is at rest while it is dumped, at a time of the test's own.
 $node->safe_psql('postgres', 'CREATE DATABASE source');
 $node->safe_psql('postgres', 'ALTER DATABASE source SET sync_engine.enabled = off');
@@ -44,6 +45,14 @@ $node->safe_psql(
            CASE n % 4 WHEN 0 THEN NULL WHEN 1 THEN '{"ours": "é \u00df"}' WHEN 2 THEN '[1, 2]'
                       ELSE '{"sync": {"interval_seconds": 300}}'::jsonb END
     FROM generate_series(1, 60) n;
+    -- A URL that another database might refuse; more events than a setting is told one by one; a receiver that is gone.
+    SET sync_engine.webhook_allow_http = on;
+    SET sync_engine.notification_burst = 2;
+    SELECT sync.create_notification('t' || n, 'email', '{success,failure,warning,digest}', '{"to": ["a@example.org", "b@example.org"]}', as_of => '2026-02-28 11:00Z'),
+           sync.create_notification('t' || n, 'webhook', '{failure,warning}', '{"url": "http://example.org/hook"}', verify => n > 1, as_of => '2026-02-28 11:00Z'),
+           sync.create_notification('t' || n, 'in_app', '{success}', '{"users": ["u"]}', as_of => '2026-02-28 11:00Z')
+    FROM generate_series(1, 2) n;
+    SELECT sync.rotate_webhook_secret(min(id), as_of => '2026-02-28 11:30Z') FROM sync.sync_notifications WHERE notification_type = 'webhook';
     SELECT sync._housekeeping('2026-02-28 12:00Z') FROM generate_series(1, 5);
     SELECT sync.tick('2026-02-28 12:00Z');
     CALL public.run_all('2026-02-28 12:10Z', 40);
@@ -67,11 +76,19 @@ $node->safe_psql(
     SELECT sync.tick('2026-03-01 12:06:30Z');
     SELECT sync.pause_schedule(2, 'for a while', '2026-03-05 10:00Z', '2026-03-01 12:11Z');
     SELECT sync.set_tenant_limits('t1', 100, 50, 10, 2, 3);
+    SELECT sync.run_notifications('2026-03-01 12:12Z') FROM generate_series(1, 20);
+    SELECT sync.complete_deliveries((SELECT jsonb_agg(jsonb_build_object('delivery_id', delivery_id, 'claim_token', claim_token,
+               'outcome', CASE WHEN channel = 'email' THEN 'delivered' ELSE 'failed' END)) FROM sync.claim_deliveries('other', 4, as_of => '2026-03-01 12:12Z')), '2026-03-01 12:12Z');
+    SELECT count(*) FROM sync.claim_deliveries('other', 2, as_of => '2026-03-01 12:13Z');
+    UPDATE sync.connections SET status = 'active' WHERE id = 53;
+    SELECT sync.trigger(7, 'bad', 1000, as_of => '2026-03-01 12:13Z');
+    SELECT count(sync.fail_job(job_id, claim_token, '{"message": "gone"}', 'unauthorized', as_of => '2026-03-01 12:13Z'))
+    FROM sync.claim_jobs('executor', 1, '2026-03-01 12:13Z');
     INSERT INTO sync.provider_state SELECT slug, '2026-03-01 12:00Z' FROM sync.providers;
     SELECT sync.enable_tenant_isolation() > 0;
     DROP PROCEDURE public.run_all;});
 my $statuses = $node->safe_psql('source', 'SELECT string_agg(DISTINCT status, $$ $$ ORDER BY status) FROM sync.sync_jobs');
-is($statuses, 'cancelled queued running succeeded', 'there are jobs in all the ways that a dump may find them');
+is($statuses, 'cancelled failed queued running succeeded', 'there are jobs in all the ways that a dump may find them');
 
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr('source') ], 'pg_dump');
 
@@ -85,7 +102,7 @@ sub rows
                           ' UNION ALL ' ORDER BY c.relname)
         FROM pg_class c
         WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind = 'r'
-          AND c.relname NOT IN ('database_identity', 'engine_clock', 'connection_state')});
+          AND c.relname NOT IN ('database_identity', 'engine_clock', 'notification_clock', 'connection_state')});
     return $node->safe_psql($database, $queries);
 }
 
@@ -119,6 +136,8 @@ my %shapes = (
 my $source_rows = rows('source');
 like($source_rows, qr/sync_jobs_20260228\|[1-9].*sync_jobs_20260301\|[1-9]/s, 'finished jobs are in dated tables');
 like($source_rows, qr/schedule_fires_20260301\|[1-9].*schedule_state\|6/s, 'schedules have a ledger');
+like($source_rows, qr/$_\|[1-9]/, "something is in $_")
+  foreach qw(sync_notifications notification_state webhook_secrets incidents outbox held_events messages_202603 message_queue delivery_attempts_202603 inbox_202603 record_history);
 like($source_rows, qr/signals_202602\|[1-9].*signals_202603\|[1-9]/s, 'signals are in more than one');
 
 $node->command_ok([ 'pg_dump', '-f', "$dump.sql", $node->connstr('source') ], 'pg_dump as a script');
@@ -151,6 +170,8 @@ is($schema{restored}, $schema{source}, 'pg_dump --schema-only tells no differenc
 my $at = '2026-03-01 13:00Z';
 is($node->safe_psql('restored', "SELECT count(*) FROM sync.claim_jobs('executor', 10, '$at')"), '0', 'nothing is handed out');
 is($node->safe_psql('restored', "SELECT sync.next_claim_at('$at') IS NULL"), 't', 'nor announced');
+is($node->safe_psql('restored', "SELECT count(*), sync.next_delivery_at(as_of => '$at') IS NULL, sync.run_notifications('$at') FROM sync.claim_deliveries('executor', 10, as_of => '$at')"),
+    '0|t|f', 'nor is anybody told of anything');
 like($node->safe_psql('restored', "SELECT detail FROM sync.explain(1, '$at') WHERE aspect = 'engine'"),
     qr/adopt_database/, 'explain says why');
 is($node->safe_psql('source', "SET sync_engine.enabled = on; SELECT count(*) > 0 FROM sync.claim_jobs('executor', 1, '$at')"),
@@ -174,6 +195,9 @@ is( $node->safe_psql(
 is( $node->safe_psql('restored', qq{SELECT count(*) > 0, min(id) > $before FROM sync.sync_jobs WHERE created_at = '$at' AND page > 1}),
     't|t', 'follow-up jobs have new ids');
 is($node->safe_psql('restored', 'SELECT count(*) - count(DISTINCT id) FROM sync.sync_jobs'), '0', 'no id is used twice');
+$node->poll_query_until('restored', "SELECT NOT sync.run_notifications('$at')") or die 'notifications never come to an end';
+cmp_ok($node->safe_psql('restored', "SELECT count(*) FROM sync.claim_deliveries('executor', 100, as_of => '$at')"), '>', 2, 'messages are handed out, those too that were being sent');
+is($node->safe_psql('restored', 'SELECT count(*) - count(DISTINCT message_key) FROM sync.messages'), '0', 'each has an id of its own');
 is( $node->safe_psql('restored', q{SELECT count(*) - count(DISTINCT id) FROM sync.signals}), '0', 'nor that of a signal');
 my ($connection, $key) = split /\|/, $node->safe_psql(
     'restored', q{

@@ -66,11 +66,13 @@ sub create_fresh
     return;
 }
 
-# Makes the dated tables of tomorrow, so that midnight makes no difference to the comparison.
+# Makes the dated tables of tomorrow, so that midnight makes no difference to the comparison; the audit log's of this month too, which the
+# first audited change would make.
 sub rotate
 {
     my ($database) = @_;
     my $tomorrow = "'$now'::timestamptz + interval '1 day'";
+    $node->safe_psql($database, "SELECT sync._make_partition('audit_log', ('$now'::timestamptz AT TIME ZONE 'UTC')::date)");
     $node->poll_query_until(
         $database, qq{
         SELECT count(sync._housekeeping($tomorrow)) = 3

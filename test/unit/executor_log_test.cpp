@@ -110,12 +110,5 @@ TEST(JsonString, ReplacesWhatJsonbRefusesAndCounts) {
     EXPECT_TRUE(out.ends_with(" \xE2\x82\xAC \xF0\x9F\x98\x80\""));
 }
 
-TEST(JsonString, TruncatesBetweenCharacters) {
-    EXPECT_EQ(truncate_utf8("abc", 3), "abc");
-    EXPECT_EQ(truncate_utf8("ab\xE2\x82\xAC", 4), "ab");
-    EXPECT_EQ(truncate_utf8("ab\xE2\x82\xAC", 5), "ab\xE2\x82\xAC");
-    EXPECT_EQ(truncate_utf8("\xE2\x82\xAC", 1), "");
-}
-
 }  // namespace
 }  // namespace sync_engine
