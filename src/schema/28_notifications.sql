@@ -42,14 +42,15 @@ CREATE TABLE sync.notification_state (
     held_until timestamptz,
     digest_from timestamptz,
     digest_at timestamptz,
-    digest_seen timestamptz
+    digest_lags jsonb
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE sync.notification_state IS 'What the engine keeps for each setting: how its deliveries fared, the window that bounds them, its digest''s period';
 COMMENT ON COLUMN sync.notification_state.dead_in_a_row IS 'Messages given up since the last one that arrived';
 COMMENT ON COLUMN sync.notification_state.window_sent IS 'Messages that went out one by one since window_from';
 COMMENT ON COLUMN sync.notification_state.held_until IS 'When what is held back is bundled into one message; null: nothing is';
 COMMENT ON COLUMN sync.notification_state.digest_at IS 'When the digest is due that covers the time from digest_from on; null: no digest is wanted';
-COMMENT ON COLUMN sync.notification_state.digest_seen IS 'When the last digest was written: what was recorded later of an earlier time is told by the next';
+COMMENT ON COLUMN sync.notification_state.digest_lags IS
+    'Schedules whose planned instants were not all in the ledger when the last digest was written, and until when they were: the next one tells the rest';
 CREATE INDEX notification_state_held ON sync.notification_state (held_until) WHERE held_until IS NOT NULL;
 CREATE INDEX notification_state_digest ON sync.notification_state (digest_at) WHERE digest_at IS NOT NULL;
 

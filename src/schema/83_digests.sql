@@ -73,7 +73,44 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._planned_within(sync.schedule_fires, timestamptz, timestamptz) IS 'Internal: planned instants of a ledger row within a period';
 
-CREATE FUNCTION sync._digest_plan(n sync.sync_notifications, since timestamptz, until timestamptz, seen timestamptz, as_of timestamptz) RETURNS jsonb
+CREATE FUNCTION sync._planned_from(planned_by jsonb, first_planned_at timestamptz, since timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN first_planned_at >= since OR planned_by IS NULL THEN first_planned_at
+                ELSE sync.cron_next(planned_by ->> 'cron_expression', planned_by ->> 'timezone', since - interval '1 microsecond',
+                                    planned_by ->> 'dst_gap', planned_by ->> 'dst_fold') END
+$$;
+COMMENT ON FUNCTION sync._planned_from(jsonb, timestamptz, timestamptz) IS 'Internal: the first instant of a ledger row within a period';
+
+CREATE FUNCTION sync._planned_before(planned_by jsonb, last_planned_at timestamptz, until timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN last_planned_at < until OR planned_by IS NULL THEN last_planned_at
+                ELSE sync.cron_previous(planned_by ->> 'cron_expression', planned_by ->> 'timezone', until,
+                                        planned_by ->> 'dst_gap', planned_by ->> 'dst_fold') END
+$$;
+COMMENT ON FUNCTION sync._planned_before(jsonb, timestamptz, timestamptz) IS 'Internal: the last instant of a ledger row before the end of a period';
+
+-- Read in the same snapshot as the ledger: what is not in it now is told by the next digest, whoever records it when.
+CREATE FUNCTION sync._digest_lags(n sync.sync_notifications, until timestamptz) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+BEGIN
+    RETURN (SELECT jsonb_object_agg(s.id, t.covered_until)
+            FROM sync.sync_schedules s JOIN sync.schedule_state t ON t.schedule_id = s.id
+            WHERE s.tenant_id = n.tenant_id AND s.cron_expression IS NOT NULL AND t.covered_until < until
+              AND (n.connection_id IS NULL OR s.connection_id = n.connection_id) AND (n.schedule_id IS NULL OR s.id = n.schedule_id)
+              AND sync.cron_next(s.cron_expression, s.timezone, t.covered_until, s.dst_gap, s.dst_fold) < until);
+END
+$$;
+COMMENT ON FUNCTION sync._digest_lags(sync.sync_notifications, timestamptz) IS
+    'Internal: schedules of which the ledger does not hold every instant before that time, and until when it does';
+
+CREATE FUNCTION sync._digest_plan(n sync.sync_notifications, since timestamptz, until timestamptz, lags jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
@@ -81,13 +118,15 @@ AS $$
 #variable_conflict use_column
 DECLARE
     told jsonb;
+    earliest timestamptz := LEAST(since, (SELECT min(l.value::timestamptz) FROM jsonb_each_text(lags) l));
 BEGIN
-    -- What an outage had recorded after the last digest was written belongs to this one.
+    -- What was not in the ledger yet when the last digest was written belongs to this one.
     WITH planned AS MATERIALIZED (
-        SELECT f.*, CASE WHEN f.last_planned_at < $2 THEN f.planned_count ELSE sync._planned_within(f, $2, $3) END AS n
+        SELECT f.*, x.since, sync._planned_within(f, x.since, $3) AS n
         FROM sync.schedule_fires f
-        WHERE f.tenant_id = n.tenant_id AND f.outcome <> 'triggered' AND f.recorded_at >= $2 - interval '2 days' AND f.recorded_at <= $5
-          AND f.first_planned_at < $3 AND (f.last_planned_at >= $2 OR f.recorded_at > $4)
+        CROSS JOIN LATERAL (SELECT COALESCE(($4 ->> f.schedule_id::text)::timestamptz + interval '1 microsecond', $2) AS since) x
+        WHERE f.tenant_id = n.tenant_id AND f.outcome <> 'triggered' AND f.recorded_at >= earliest - interval '2 days'
+          AND f.first_planned_at < $3 AND f.last_planned_at >= x.since
           AND (n.connection_id IS NULL OR f.connection_id = n.connection_id) AND (n.schedule_id IS NULL OR f.schedule_id = n.schedule_id)
     ), sums AS (
         SELECT COALESCE(sum(p.n), 0) AS planned, COALESCE(sum(p.n) FILTER (WHERE p.outcome = 'missed'), 0) AS missed,
@@ -104,8 +143,8 @@ BEGIN
             'items', (SELECT COALESCE(jsonb_agg(jsonb_build_object('connection', sync._connection_brief(c),
                                                     'schedule', jsonb_build_object('id', p.schedule_id, 'name', COALESCE(sync._one_line(y.name, 80), 'deleted')),
                                                     'outcome', p.outcome, 'reason', sync._one_line(p.reason, 200), 'count', p.n,
-                                                    'first_planned_at', sync._format_utc(GREATEST(p.first_planned_at, LEAST($2, p.last_planned_at))),
-                                                    'last_planned_at', sync._format_utc(LEAST(p.last_planned_at, $3)))
+                                                    'first_planned_at', sync._format_utc(sync._planned_from(p.planned_by, p.first_planned_at, p.since)),
+                                                    'last_planned_at', sync._format_utc(sync._planned_before(p.planned_by, p.last_planned_at, $3)))
                                                 ORDER BY p.outcome = 'missed' DESC, p.first_planned_at), '[]')
                       FROM worst p LEFT JOIN sync.connections c ON c.id = p.connection_id LEFT JOIN sync.sync_schedules y ON y.id = p.schedule_id)))
     INTO told
@@ -113,7 +152,7 @@ BEGIN
     RETURN told;
 END
 $$;
-COMMENT ON FUNCTION sync._digest_plan(sync.sync_notifications, timestamptz, timestamptz, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION sync._digest_plan(sync.sync_notifications, timestamptz, timestamptz, jsonb) IS
     'Internal: what was planned in a period, and each instant that did not run, with its reason';
 
 CREATE FUNCTION sync._digest_incidents(n sync.sync_notifications, since timestamptz, until timestamptz) RETURNS jsonb
@@ -192,12 +231,12 @@ BEGIN
             JOIN sync.sync_schedules s ON s.tenant_id = c.tenant_id AND s.connection_id = c.id AND s.is_active AND s.cron_expression IS NOT NULL
                                           AND (n.schedule_id IS NULL OR s.id = n.schedule_id)
             JOIN sync.schedule_state t ON t.schedule_id = s.id
-            WHERE c.has_schedules AND c.status = 'active'
+            WHERE c.has_schedules AND c.status = 'active' AND EXISTS (SELECT 1 FROM sync.providers p WHERE p.slug = c.provider_slug AND p.status = 'active')
             UNION ALL
             SELECT c, NULL, NULL, sync.parse_utc(c.metadata #>> '{sync,next_run_at}'),
                    (extract(epoch FROM until - since) / sync._base_seconds(c.metadata))::bigint
             FROM sync._digest_scope(n) c
-            WHERE NOT c.has_schedules AND c.status = 'active' AND n.schedule_id IS NULL
+            WHERE NOT c.has_schedules AND c.status = 'active' AND n.schedule_id IS NULL AND EXISTS (SELECT 1 FROM sync.providers p WHERE p.slug = c.provider_slug AND p.status = 'active')
         )
         SELECT jsonb_build_object('runs', (SELECT COALESCE(sum(c.runs), 0) FROM coming c), 'until', sync._format_utc(until),
             'items', (SELECT COALESCE(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('connection', sync._connection_brief(x.connection),
@@ -209,7 +248,7 @@ END
 $$;
 COMMENT ON FUNCTION sync._digest_next(sync.sync_notifications, timestamptz, timestamptz) IS 'Internal: what comes next';
 
-CREATE FUNCTION sync._digest_data(n sync.sync_notifications, since timestamptz, until timestamptz, seen timestamptz, as_of timestamptz) RETURNS jsonb
+CREATE FUNCTION sync._digest_data(n sync.sync_notifications, since timestamptz, until timestamptz, lags jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -225,7 +264,7 @@ DECLARE
     is_empty boolean;
 BEGIN
     ran := sync._digest_runs(n, since, until, sync.cron_previous(expression, zone, since, 'run_after', 'first'));
-    plan := sync._digest_plan(n, since, until, COALESCE(seen, until), as_of);
+    plan := sync._digest_plan(n, since, until, lags);
     incidents := sync._digest_incidents(n, since, until);
     stale := sync._digest_stale(n, ran -> 'last_success', until);
     runs := ran -> 'runs' || jsonb_build_object('planned', plan -> 'planned', 'missed', plan -> 'missed', 'coalesced', plan -> 'coalesced', 'skipped', plan -> 'skipped');
@@ -247,7 +286,7 @@ BEGIN
         'next', sync._digest_next(n, until, sync.cron_next(expression, zone, until, 'run_after', 'first')));
 END
 $$;
-COMMENT ON FUNCTION sync._digest_data(sync.sync_notifications, timestamptz, timestamptz, timestamptz, timestamptz) IS 'Internal: what a digest says of a period';
+COMMENT ON FUNCTION sync._digest_data(sync.sync_notifications, timestamptz, timestamptz, jsonb) IS 'Internal: what a digest says of a period';
 
 -- The caller has locked the setting's state: a period is told once, and the next begins where it ends. After an outage one digest covers
 -- all that was not told, a month at most.
@@ -262,6 +301,7 @@ DECLARE
     expression text;
     until timestamptz;
     data jsonb;
+    lags jsonb;
 BEGIN
     SELECT x.* INTO n FROM sync.sync_notifications x WHERE x.id = $1;
     SELECT x.* INTO s FROM sync.notification_state x WHERE x.notification_id = $1;
@@ -269,7 +309,7 @@ BEGIN
         expression := sync._digest_expression(n.config -> 'digest');
         until := sync.cron_previous(expression, n.config #>> '{digest,timezone}', $2 + interval '1 microsecond', 'run_after', 'first');
         IF n.is_active AND n.verified_at IS NOT NULL AND n.disabled_at IS NULL AND until > s.digest_from THEN
-            data := sync._digest_data(n, GREATEST(s.digest_from, until - interval '31 days'), until, s.digest_seen, $2);
+            SELECT sync._digest_data(n, GREATEST(s.digest_from, until - interval '31 days'), until, s.digest_lags), sync._digest_lags(n, until) INTO data, lags;
             IF NOT (data ->> 'empty')::boolean OR n.config #>> '{digest,empty}' = 'line' THEN
                 INSERT INTO sync.outbox (tenant_id, event, type, connection_id, schedule_id, occurred_at, data, targets)
                 VALUES (n.tenant_id, 'digest', CASE n.config #>> '{digest,every}' WHEN 'week' THEN 'digest.weekly' ELSE 'digest.daily' END,
@@ -277,7 +317,7 @@ BEGIN
             END IF;
         END IF;
         UPDATE sync.notification_state x
-        SET digest_from = GREATEST(x.digest_from, until), digest_seen = $2,
+        SET digest_from = GREATEST(x.digest_from, until), digest_lags = lags,
             digest_at = sync.cron_next(expression, n.config #>> '{digest,timezone}', $2, 'run_after', 'first')
         WHERE x.notification_id = $1;
     EXCEPTION WHEN OTHERS THEN
