@@ -207,22 +207,28 @@ AS $$
 #variable_conflict use_column
 DECLARE
     events sync.outbox[];
+    free bigint[];
     window_length interval := make_interval(secs => sync._setting('notification_window_seconds'));
     burst int := sync._setting('notification_burst');
     notices jsonb;
 BEGIN
+    -- Locked, so that two routers do not both fill a window, and never waited for: claims route, and whoever is changing a setting, or does not
+    -- end his transaction, must not keep everybody's messages waiting. What he is told of is left for later.
+    free := ARRAY(SELECT s.notification_id
+                  FROM sync.notification_state s JOIN sync.sync_notifications n ON n.id = s.notification_id
+                  WHERE s.notification_id IN (SELECT x FROM (SELECT o.targets FROM sync.outbox o ORDER BY o.id LIMIT 10 * most) e CROSS JOIN LATERAL unnest(e.targets) x)
+                  FOR UPDATE OF s SKIP LOCKED FOR KEY SHARE OF n SKIP LOCKED);
     WITH taken AS (
         DELETE FROM sync.outbox o
-        WHERE o.id IN (SELECT x.id FROM sync.outbox x ORDER BY x.id LIMIT most FOR UPDATE SKIP LOCKED)
+        WHERE o.id IN (SELECT x.id FROM sync.outbox x
+                       WHERE NOT EXISTS (SELECT 1 FROM unnest(x.targets) t (id) JOIN sync.notification_state s ON s.notification_id = t.id WHERE t.id <> ALL (free))
+                       ORDER BY x.id LIMIT most FOR UPDATE SKIP LOCKED)
         RETURNING o
     )
     SELECT array_agg(t.o ORDER BY (t.o).id) INTO events FROM taken t;
     IF events IS NULL THEN
         RETURN 0;
     END IF;
-    -- Locked, so that two routers do not both fill a window.
-    PERFORM 1 FROM sync.notification_state s
-    WHERE s.notification_id IN (SELECT x FROM unnest(events) e CROSS JOIN LATERAL unnest(e.targets) x) ORDER BY s.notification_id FOR UPDATE;
     UPDATE sync.notification_state s SET window_from = $2, window_sent = 0
     WHERE s.notification_id IN (SELECT x FROM unnest(events) e CROSS JOIN LATERAL unnest(e.targets) x)
       AND s.held_until IS NULL AND (s.window_from IS NULL OR s.window_from + window_length <= $2 OR s.window_from > $2);
