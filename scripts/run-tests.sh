@@ -12,7 +12,7 @@ suites=${SUITES:-$all_suites}
 jobs=${JOBS:-$(nproc)}
 export FULL=${FULL:-0}
 case $FULL in
-    0) suite_seconds=${SUITE_SECONDS:-900} ;;
+    0) suite_seconds=${SUITE_SECONDS:-1800} ;;
     1) suite_seconds=${SUITE_SECONDS:-3600} ;;
     *) echo "run-tests: FULL is 0 or 1, not $FULL" >&2; exit 2 ;;
 esac
@@ -87,21 +87,33 @@ cmake_build() {
         && cmake --build "$dir" --parallel "$jobs"
 }
 
-# What the suite cron-parser compares with, as locked; installed anew when the lock changes.
-packages="$root/build/cron-parser"
+# install_packages FOLDER: what the tests in test/FOLDER want of npm, as locked there, in build/npm/FOLDER; installed
+# anew when the lock changes.
 install_packages() {
-    cmp -s "$root/test/cron_parser/package-lock.json" "$packages/installed" && return
+    local lock="$root/test/$1/package-lock.json" packages="$root/build/npm/$1"
+    cmp -s "$lock" "$packages/installed" && return
     rm -rf "$packages" && mkdir -p "$packages" \
-        && cp "$root/test/cron_parser/package.json" "$root/test/cron_parser/package-lock.json" "$packages/" \
+        && cp "$root/test/$1/package.json" "$lock" "$packages/" \
         && npm ci --prefix "$packages" --ignore-scripts --no-audit --no-fund \
-        && cp "$packages/package-lock.json" "$packages/installed"
+        && cp "$lock" "$packages/installed"
+}
+
+# The folders whose packages the suites need: what cron_next is compared with, what receivers verify webhooks with.
+package_folders() {
+    if needs cron-parser; then
+        echo cron_parser
+    fi
+    if needs executor executor-sanitized; then
+        echo webhooks
+    fi
 }
 
 build_all() {
     step build-extension make -C "$root" --no-print-directory -j"$jobs" PG_CONFIG="$pg_config" all
-    if needs cron-parser; then
-        step npm-packages install_packages
-    fi
+    local folder
+    for folder in $(package_folders); do
+        step "npm-$folder" install_packages "$folder"
+    done
     if needs regress isolation pgtap replay tap executor executor-sanitized cron-parser; then
         step install as_root make -C "$root" --no-print-directory PG_CONFIG="$pg_config" \
             EXTENSION_ONLY=1 install
@@ -125,9 +137,9 @@ copy_tree() {
         mkdir -p "$tree/$dir"
         cp -r "$root/$dir/sync-executor" "$root/$dir/unit" "$tree/$dir/" 2>/dev/null || true
     done
-    if needs cron-parser; then
-        cp -r "$packages/node_modules" "$tree/test/cron_parser/"
-    fi
+    for dir in $(package_folders); do
+        cp -r "$root/build/npm/$dir/node_modules" "$tree/test/$dir/"
+    done
     if [ "$(id -u)" -eq 0 ]; then
         chown -R "$server_user" "$tree" "$work/results"
     fi
@@ -273,13 +285,18 @@ run_pytest() {
         --tb=short --durations=5 --junitxml="$work/results/$1/pytest.xml" "${@:2}"
 }
 
+# The tests of notifications verify webhooks with a library's package, which lies in SYNC_WEBHOOK_VERIFIER.
+run_executor() {
+    SYNC_WEBHOOK_VERIFIER="$tree/test/webhooks" SYNC_EXECUTOR="$tree/$2" run_pytest "$1" test/executor
+}
+
 suite_executor() {
-    SYNC_EXECUTOR="$tree/build/sync-executor" run_pytest executor test/executor
+    run_executor executor build/sync-executor
 }
 
 suite_executor-sanitized() {
     sanitizers
-    SYNC_EXECUTOR="$tree/build/sanitize/sync-executor" run_pytest executor-sanitized test/executor
+    run_executor executor-sanitized build/sanitize/sync-executor
 }
 
 suite_demo-api() {

@@ -315,7 +315,7 @@ BEGIN
             SELECT e.ordinality AS ord, sync._as_id(e.value -> 'delivery_id') AS id,
                    CASE WHEN e.value ->> 'claim_token' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (e.value ->> 'claim_token')::uuid END AS token,
                    CASE WHEN e.value ->> 'outcome' IN ('delivered', 'failed', 'refused', 'gone') OR $2 AND e.value ->> 'outcome' = 'lost' THEN e.value ->> 'outcome' END AS outcome,
-                   trunc(LEAST(GREATEST(sync._as_number(e.value -> 'status'), 0), 999))::int AS status,
+                   NULLIF(trunc(LEAST(GREATEST(sync._as_number(e.value -> 'status'), 0), 999)), 0)::int AS status,
                    sync._as_number(e.value -> 'duration_ms')::float8 AS duration_ms, "left"(e.value ->> 'error', 2000) AS error,
                    "left"(e.value ->> 'error_code', 100) AS error_code, sync._as_number(e.value -> 'retry_after_seconds')::float8 AS hint,
                    "left"(e.value ->> 'reply', 1024) AS reply

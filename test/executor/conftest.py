@@ -8,8 +8,13 @@ import tempfile
 
 import pytest
 from harness.api import DemoApi
+from harness.certificates import Authority
 from harness.engine import Engine
+from harness.executor import PLANTED_SECRETS
+from harness.mail import PASSWORD, MailServer
+from harness.notices import Notices
 from harness.proxy import Proxy
+from harness.receiver import Receivers
 from harness.server import Cluster, require_unprivileged
 
 
@@ -65,3 +70,52 @@ def proxy(cluster):
         yield between
     finally:
         between.close()
+
+
+@pytest.fixture(scope="session")
+def authority(workspace):
+    return Authority(workspace / "authority")
+
+
+@pytest.fixture(scope="session")
+def receivers(authority):
+    running = Receivers(authority.good)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def mail_servers(authority):
+    """Starts mail servers: mail_servers(tls=..., certificate=..., auth=...), by default STARTTLS with a good one."""
+    PLANTED_SECRETS.add(PASSWORD)
+    started = []
+
+    def start(tls="starttls", certificate=None, **options):
+        started.append(MailServer(tls, certificate or authority.good, **options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def mail(mail_servers):
+    return mail_servers()
+
+
+@pytest.fixture
+def notices(engine, authority):
+    return Notices(engine, authority)
+
+
+@pytest.fixture
+def hook(receivers, engine):
+    """Receivers of this test: hook(), hook("another"), hook("plain", receivers.http)."""
+
+    def make(name="hook", port=None):
+        return receivers.receiver(f"/{engine.db.name}/{name}", port)
+
+    return make
