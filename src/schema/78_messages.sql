@@ -242,11 +242,13 @@ BEGIN
         CROSS JOIN LATERAL (SELECT n.notification_type = 'webhook' OR e.event IN ('digest', 'test') AS unbounded) w
         WHERE n.is_active AND n.disabled_at IS NULL
     ), held AS (
-        -- Of those that are told together a line is enough.
+        -- Of those that are told together a line is enough, and of more than the fifty first that a bundle names not even that.
         INSERT INTO sync.held_events (notification_id, event_id, type, occurred_at, brief)
         SELECT w.notification_id, w.id, w.type, w.occurred_at,
-               jsonb_strip_nulls(jsonb_build_object('title', sync._event_title(events[w.ord], sync._connection_name(c), NULL),
-                                                    'connection', sync._connection_brief(c), 'class', w.data #> '{error,class}'))
+               jsonb_strip_nulls(CASE WHEN w.nth - GREATEST(w.room, 0) <= 50
+                                      THEN jsonb_build_object('title', sync._event_title(events[w.ord], sync._connection_name(c), NULL),
+                                                              'connection', sync._connection_brief(c), 'class', w.data #> '{error,class}')
+                                      ELSE jsonb_build_object('connection', jsonb_build_object('provider', c.provider_slug), 'class', w.data #> '{error,class}') END)
         FROM wanted w LEFT JOIN sync.connections c ON c.id = w.connection_id
         WHERE NOT w.unbounded AND w.nth > w.room
         ORDER BY w.notification_id, w.id
