@@ -226,6 +226,8 @@ DECLARE
 BEGIN
     SELECT x.* INTO n FROM sync.sync_notifications x WHERE x.id = $1;
     INSERT INTO sync.notification_state (notification_id) VALUES ($1) ON CONFLICT DO NOTHING;
+    -- Whoever is making messages for it is awaited, so that they are seen below.
+    PERFORM 1 FROM sync.notification_state s WHERE s.notification_id = $1 FOR UPDATE;
     IF digest_is_new THEN
         PERFORM sync._plan_digest($1, as_of);
     END IF;

@@ -208,22 +208,28 @@ AS $$
 #variable_conflict use_column
 DECLARE
     events sync.outbox[];
+    free bigint[];
     window_length interval := make_interval(secs => sync._setting('notification_window_seconds'));
     burst int := sync._setting('notification_burst');
     notices jsonb;
 BEGIN
+    -- Locked, so that two routers do not both fill a window, and never waited for: claims route, and whoever is changing a setting, or does not
+    -- end his transaction, must not keep everybody's messages waiting. What he is told of is left for later.
+    free := ARRAY(SELECT s.notification_id
+                  FROM sync.notification_state s JOIN sync.sync_notifications n ON n.id = s.notification_id
+                  WHERE s.notification_id IN (SELECT x FROM (SELECT o.targets FROM sync.outbox o ORDER BY o.id LIMIT 10 * most) e CROSS JOIN LATERAL unnest(e.targets) x)
+                  FOR UPDATE OF s SKIP LOCKED FOR KEY SHARE OF n SKIP LOCKED);
     WITH taken AS (
         DELETE FROM sync.outbox o
-        WHERE o.id IN (SELECT x.id FROM sync.outbox x ORDER BY x.id LIMIT most FOR UPDATE SKIP LOCKED)
+        WHERE o.id IN (SELECT x.id FROM sync.outbox x
+                       WHERE NOT EXISTS (SELECT 1 FROM unnest(x.targets) t (id) JOIN sync.notification_state s ON s.notification_id = t.id WHERE t.id <> ALL (free))
+                       ORDER BY x.id LIMIT most FOR UPDATE SKIP LOCKED)
         RETURNING o
     )
     SELECT array_agg(t.o ORDER BY (t.o).id) INTO events FROM taken t;
     IF events IS NULL THEN
         RETURN 0;
     END IF;
-    -- Locked, so that two routers do not both fill a window.
-    PERFORM 1 FROM sync.notification_state s
-    WHERE s.notification_id IN (SELECT x FROM unnest(events) e CROSS JOIN LATERAL unnest(e.targets) x) ORDER BY s.notification_id FOR UPDATE;
     UPDATE sync.notification_state s SET window_from = $2, window_sent = 0
     WHERE s.notification_id IN (SELECT x FROM unnest(events) e CROSS JOIN LATERAL unnest(e.targets) x)
       AND s.held_until IS NULL AND (s.window_from IS NULL OR s.window_from + window_length <= $2 OR s.window_from > $2);
@@ -237,11 +243,13 @@ BEGIN
         CROSS JOIN LATERAL (SELECT n.notification_type = 'webhook' OR e.event IN ('digest', 'test') AS unbounded) w
         WHERE n.is_active AND n.disabled_at IS NULL
     ), held AS (
-        -- Of those that are told together a line is enough.
+        -- Of those that are told together a line is enough, and of more than the fifty first that a bundle names not even that.
         INSERT INTO sync.held_events (notification_id, event_id, type, occurred_at, brief)
         SELECT w.notification_id, w.id, w.type, w.occurred_at,
-               jsonb_strip_nulls(jsonb_build_object('title', sync._event_title(events[w.ord], sync._connection_name(c), NULL),
-                                                    'connection', sync._connection_brief(c), 'class', w.data #> '{error,class}'))
+               jsonb_strip_nulls(CASE WHEN w.nth - GREATEST(w.room, 0) <= 50
+                                      THEN jsonb_build_object('title', sync._event_title(events[w.ord], sync._connection_name(c), NULL),
+                                                              'connection', sync._connection_brief(c), 'class', w.data #> '{error,class}')
+                                      ELSE jsonb_build_object('connection', jsonb_build_object('provider', c.provider_slug), 'class', w.data #> '{error,class}') END)
         FROM wanted w LEFT JOIN sync.connections c ON c.id = w.connection_id
         WHERE NOT w.unbounded AND w.nth > w.room
         ORDER BY w.notification_id, w.id

@@ -103,12 +103,15 @@ BEGIN
     SELECT jsonb_agg(jsonb_build_object('delivery_id', q.message_id, 'claim_token', q.claim_token, 'outcome', 'lost', 'error_code', 'lost',
                                         'error', 'its executor is gone'))
     INTO lost
+    -- What hangs on a setting that somebody is changing is taken back later: neither claims nor an executor that starts may wait for him.
     FROM (SELECT s.* FROM sync.message_queue s
+          JOIN sync.sync_notifications n ON n.id = s.notification_id
+          JOIN sync.notification_state t ON t.notification_id = n.id
           LEFT JOIN sync.executors e ON e.incarnation = s.claimed_by
           WHERE s.status = 'sending'
             AND (s.claimed_by = ANY ($2)
                  OR s.claimed_at <= $1 - lease AND (e.heartbeat_at IS NULL OR e.heartbeat_at <= $1 - lease) OR s.claimed_at <= $1 - interval '5 minutes')
-          ORDER BY s.message_id LIMIT 1000 FOR UPDATE OF s SKIP LOCKED) q;
+          ORDER BY s.message_id LIMIT 1000 FOR UPDATE OF s, t SKIP LOCKED FOR NO KEY UPDATE OF n SKIP LOCKED) q;
     IF lost IS NULL THEN
         RETURN 0;
     END IF;
@@ -297,11 +300,16 @@ AS $$
 #variable_conflict use_column
 DECLARE
     one record;
+    ids bigint[];
+    settings bigint[];
 BEGIN
     PERFORM sync._ensure_notices(as_of);
-    PERFORM 1 FROM sync.message_queue q
-    WHERE q.message_id IN (SELECT sync._as_id(e.value -> 'delivery_id') FROM jsonb_array_elements($1) e) AND q.status = 'sending'
-    ORDER BY q.message_id FOR UPDATE;
+    -- In the order in which everybody locks them: settings, their states, what waits.
+    ids := ARRAY(SELECT sync._as_id(e.value -> 'delivery_id') FROM jsonb_array_elements($1) e);
+    settings := ARRAY(SELECT DISTINCT q.notification_id FROM sync.message_queue q WHERE q.message_id = ANY (ids) AND q.status = 'sending');
+    PERFORM 1 FROM sync.sync_notifications n WHERE n.id = ANY (settings) ORDER BY n.id FOR NO KEY UPDATE;
+    PERFORM 1 FROM sync.notification_state s WHERE s.notification_id = ANY (settings) ORDER BY s.notification_id FOR UPDATE;
+    PERFORM 1 FROM sync.message_queue q WHERE q.message_id = ANY (ids) AND q.status = 'sending' ORDER BY q.message_id FOR UPDATE;
     FOR one IN
         WITH element AS MATERIALIZED (
             SELECT e.ordinality AS ord, sync._as_id(e.value -> 'delivery_id') AS id,
@@ -492,6 +500,7 @@ AS $$
 DECLARE
     replayed int;
 BEGIN
+    PERFORM 1 FROM sync.sync_notifications n WHERE n.id IN (SELECT m.notification_id FROM sync.messages m WHERE m.id = ANY ($1)) ORDER BY n.id FOR SHARE;
     INSERT INTO sync.message_queue AS q (message_id, created_at, tenant_id, notification_id, channel, due_at, attempts)
     SELECT m.id, m.created_at, m.tenant_id, m.notification_id, m.channel, $2,
            COALESCE((SELECT max(a.attempt) FROM sync.delivery_attempts a WHERE a.message_id = m.id), 0)
@@ -499,7 +508,6 @@ BEGIN
     JOIN sync.sync_notifications n ON n.id = m.notification_id AND n.is_active AND n.disabled_at IS NULL AND (n.verified_at IS NOT NULL OR m.event_type = 'test')
     WHERE m.id = ANY ($1) AND sync._is_recipient(n, m.recipient)
     ORDER BY m.id
-    FOR KEY SHARE OF n
     ON CONFLICT (message_id) DO UPDATE SET due_at = LEAST(q.due_at, EXCLUDED.due_at) WHERE q.status = 'queued';
     GET DIAGNOSTICS replayed = ROW_COUNT;
     PERFORM sync._wake_executors();

@@ -1,7 +1,7 @@
 -- From events to messages, and what becomes of them: each event is told once, nothing is sent twice under two names, nobody is flooded.
 \ir include/setup.psql
 \ir include/notices.psql
-SELECT plan(459);
+SELECT plan(460);
 
 CREATE FUNCTION waits(name text) RETURNS bigint LANGUAGE sql STABLE AS $$ SELECT count(*) FROM sync.message_queue q WHERE q.notification_id = setting(waits.name) $$;
 CREATE FUNCTION state(name text) RETURNS sync.notification_state LANGUAGE sql STABLE AS $$ SELECT s FROM sync.notification_state s WHERE s.notification_id = setting(state.name) $$;
@@ -127,6 +127,9 @@ SELECT is(miscounted(n, 10000), NULL, 'in which each of them is: ' || n) FROM un
 SELECT results_eq($$SELECT (payload #>> '{data,total}')::int, payload #> '{data,by}', jsonb_array_length(payload #> '{data,events}') FROM sync.messages WHERE notification_id = setting('storm') AND event_type = 'sync.bundle'$$,
     $$VALUES (9990, '[{"type": "sync.failed", "class": "permanent", "count": 9990, "provider": "storm"}]'::jsonb, 50)$$, 'counted by kind, with fifty of them by name');
 SELECT cmp_ok((SELECT max(length(payload::text)) FROM sync.messages WHERE notification_id = setting('storm')), '<', 60000, 'it is no larger than 60 kB');
+SELECT is((SELECT count(*) FROM sync.messages m CROSS JOIN jsonb_array_elements(m.payload #> '{data,events}') e
+           WHERE m.notification_id = setting('storm') AND m.event_type = 'sync.bundle' AND e ->> 'title' LIKE 'storm%failed: it is down%' AND e #>> '{connection,name}' LIKE 'storm%'), 50::bigint,
+    'those say what happened to which connection');
 SELECT alike((SELECT payload #>> '{data,title}' FROM sync.messages WHERE notification_id = setting('storm') AND event_type = 'sync.bundle'), '9990 notifications more since%', 'its title counts them');
 SELECT deliver(at('14:16'));
 DELETE FROM sync.sync_notifications WHERE tenant_id = 'S';
