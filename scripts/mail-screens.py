@@ -36,7 +36,10 @@ def happen(notices):
     notices.email(TO, events=("failure", "warning", "recovered"), name="operations", as_of=yesterday)
     names = ("Anvils", "Rocket skates", "Tornado seeds")
     anvils, skates, seeds = (notices.connection(name) for name in names)
-    db.run("UPDATE sync.connections SET created_at = %s", yesterday - datetime.timedelta(days=3))
+    db.run(
+        "UPDATE sync.connections SET created_at = %s, external_id = 'acme/' || lower(split_part(name, ' ', 1))",
+        yesterday - datetime.timedelta(days=3),
+    )
     for connection, hour in ((skates, 2), (seeds, 4)):
         db.run(
             "SELECT sync.create_schedule(%s, 'nightly', 'daily', at => %s, as_of => %s)",
@@ -53,6 +56,8 @@ def happen(notices):
         db.run("SELECT enqueued FROM sync.tick(%s)", at)
         for job in db.rows("SELECT job_id, claim_token FROM sync.claim_jobs('night', 10, %s)", at):
             db.run("SELECT sync.complete_job(%s, %s, '[{}, {}, {}]', as_of => %s)", *job, at)
+    db.run("SELECT enqueued FROM sync.tick()")
+    db.run("SELECT sync.cancel_job(id) FROM sync.sync_jobs WHERE status = 'queued'")
     notices.fails(skates, "status 404: Not Found\nGET /v2/skates?since=2026", code="http_status", status=404)
     # Last: the worker writes it as soon as it is due.
     digest = {"digest": {"every": "day", "at": "00:00", "timezone": "UTC"}}

@@ -11,6 +11,8 @@ constexpr std::size_t kRowsUpTo = kMaxMailBytes - 80'000;
 // Of the border and of what is less important: legible on white and on black.
 constexpr std::string_view kBorder = "border-bottom:1px solid #9a9a9a;";
 constexpr std::string_view kMuted = "color:#767676;";
+constexpr std::string_view kHead = "padding:6px 12px 6px 0;text-align:left;vertical-align:top;min-width:64px;";
+// Long words break, but no column becomes narrower than the word at its head.
 constexpr std::string_view kCell =
     "padding:6px 12px 6px 0;text-align:left;vertical-align:top;overflow-wrap:anywhere;word-break:break-word;";
 
@@ -92,7 +94,7 @@ void append_table(std::string& out, const MailTable& table) {
         for (const std::string& column : table.columns) {
             append_element(
                 out, "th",
-                std::string(kCell) + std::string(kBorder) + std::string(kMuted) + "font-weight:600;", column);
+                std::string(kHead) + std::string(kBorder) + std::string(kMuted) + "font-weight:600;", column);
         }
         out += "</tr>\n";
         for (const auto& cells : table.rows) {

@@ -117,12 +117,17 @@ TEST(MailBodies, HoldNoControlsAndNoDirectionMarks) {
 TEST(MailBodies, AreBoundedWhateverThePayload) {
     for (const char* type : kRenderedTypes) {
         for (const std::string& text : {std::string(2000, '"'), std::string(20'000, '&'),
-                                        std::string(3000, '\n'), std::string(1'000'000, 'x')}) {
-            const int items = text.size() > 100'000 ? 1 : text.size() > 2500 ? 5 : 60;
+                                        std::string(3000, '\n'), std::string(50'000, 'x')}) {
+            const int items = text.size() > 20'000 ? 1 : text.size() > 2500 ? 5 : 60;
             const MailContent content = read(message(type, payload_of(text, items)));
             EXPECT_LE(mail_text(content).size(), kMaxMailBytes) << type;
             EXPECT_LE(mail_html(content).size(), kMaxMailBytes) << type;
         }
+    }
+    for (const char* type : {"sync.failed", "digest.daily"}) {
+        const MailContent content = read(message(type, payload_of(std::string(1'000'000, 'x'), 1)));
+        EXPECT_LE(mail_text(content).size(), kMaxMailBytes) << type;
+        EXPECT_LE(mail_html(content).size(), kMaxMailBytes) << type;
     }
     std::string emoji;
     for (int i = 0; i < 3000; ++i) {
