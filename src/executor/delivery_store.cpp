@@ -28,14 +28,13 @@ std::vector<std::string> words(const std::string& text) {
 }  // namespace
 
 Statement claim_deliveries_statement(const std::string& executor, std::size_t max_deliveries, bool email) {
-    // As a claim of jobs it is a lease, not data: nobody waits for the disk before the work begins. Secrets
-    // are base64, so that a blank separates them.
+    // Unlike a claim of jobs it waits for the disk: it makes messages of events, whose ids have to outlive a
+    // crash of the server once they have been sent. Secrets are base64, so that a blank separates them.
     return {
         "SELECT delivery_id, claim_token, tenant_id, notification_id, channel, recipient, message_id, "
         "attempt, "
         "payload::text, array_to_string(secrets, ' '), unsubscribe "
-        "FROM set_config('synchronous_commit', 'off', true), "
-        "LATERAL sync.claim_deliveries($1, $2::int, $3::text[])",
+        "FROM sync.claim_deliveries($1, $2::int, $3::text[])",
         {executor, std::to_string(max_deliveries), channels(email)}};
 }
 

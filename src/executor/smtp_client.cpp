@@ -1,10 +1,14 @@
 #include "executor/smtp_client.hpp"
 
 #include <algorithm>
-#include <array>
+#include <deque>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/url.hpp"
 
@@ -70,6 +74,8 @@ std::string_view error_code_of(CURLcode code) {
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
             return "connect";
+        case CURLE_LOGIN_DENIED:  // nothing was tried, for the server offers nothing that could be
+            return "config";
         case CURLE_USE_SSL_FAILED:
         case CURLE_SSL_CONNECT_ERROR:
         case CURLE_PEER_FAILED_VERIFICATION:
@@ -109,32 +115,36 @@ struct SmtpClient::Transfer : CurlTransfer {
     Transfer(SmtpClient& its_client, TransferId its_id, Done when_done)
         : client(its_client), id(its_id), done(std::move(when_done)) {}
     void ended(CURLcode code) override { client.finished(*this, code); }
-    SmtpStage stage(CURLcode code) const;
+    void sent(std::string_view command);
 
     SmtpClient& client;
     const TransferId id;
-    std::array<char, CURL_ERROR_SIZE> error{};
     CurlMime mime;
     CurlList headers;
     CurlList recipients;
     CurlEasy easy;  // the first to go: it points to the others
+    SmtpStage stage = SmtpStage::greeting;
+    std::deque<OwnedFd> sockets;  // duplicates of curl's, so that none of them can come to mean another
     std::string line;
     std::string last_reply;
     Done done;
 };
 
-// curl tells MAIL from RCPT and DATA only in the text of its error; what answers the end of the message comes
-// with the code of an odd greeting, yet after a reply of 354.
-SmtpStage SmtpClient::Transfer::stage(CURLcode code) const {
-    if (code == CURLE_LOGIN_DENIED || code == CURLE_AUTH_ERROR) {
-        return SmtpStage::authentication;
+// Told of each command that went out.
+void SmtpClient::Transfer::sent(std::string_view command) {
+    if (command.starts_with("AUTH ")) {
+        stage = SmtpStage::authentication;
+    } else if (command.starts_with("MAIL ")) {
+        stage = SmtpStage::sender;
+    } else if (command.starts_with("RCPT ") || command.starts_with("DATA")) {
+        stage = SmtpStage::message;
+    } else if (command.starts_with("QUIT")) {
+        // curl would wait for the answer, and the whole process with it, for two minutes if the server is
+        // silent.
+        for (const OwnedFd& socket : sockets) {
+            shutdown(socket.get(), SHUT_RDWR);
+        }
     }
-    if (code == CURLE_SEND_ERROR) {
-        return std::string_view(error.data()).starts_with("MAIL") ? SmtpStage::sender : SmtpStage::message;
-    }
-    curl_off_t uploaded = 0;
-    curl_easy_getinfo(easy.get(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
-    return uploaded > 0 ? SmtpStage::message : SmtpStage::greeting;
 }
 
 SmtpClient::SmtpClient(EventLoop& loop, SmtpSettings settings)
@@ -189,7 +199,6 @@ void SmtpClient::configure(Transfer& transfer, const MailMessage& mail) {
     if (easy == nullptr) {
         throw std::bad_alloc();
     }
-    set_option(easy, CURLOPT_ERRORBUFFER, transfer.error.data());
     set_option(easy, CURLOPT_URL, settings_.url.c_str());
     set_option(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
     set_option(easy, CURLOPT_USE_SSL,
@@ -209,6 +218,14 @@ void SmtpClient::configure(Transfer& transfer, const MailMessage& mail) {
     set_option(easy, CURLOPT_HEADERFUNCTION, &SmtpClient::on_reply_line);
     set_option(easy, CURLOPT_HEADERDATA, static_cast<void*>(&transfer));
     set_option(easy, CURLOPT_WRITEFUNCTION, &SmtpClient::on_body);
+    set_option(easy, CURLOPT_OPENSOCKETFUNCTION, &SmtpClient::open_socket);
+    set_option(easy, CURLOPT_OPENSOCKETDATA, static_cast<void*>(&transfer));
+    set_option(easy, CURLOPT_DEBUGFUNCTION, &SmtpClient::on_debug);
+    set_option(easy, CURLOPT_DEBUGDATA, static_cast<void*>(&transfer));
+    set_option(easy, CURLOPT_VERBOSE, 1L);
+    // A connection that is kept is closed by whatever transfer comes later, which knows nothing of QUIT.
+    set_option(easy, CURLOPT_FRESH_CONNECT, 1L);
+    set_option(easy, CURLOPT_FORBID_REUSE, 1L);
 
     set_option(easy, CURLOPT_MAIL_FROM, mail.sender.c_str());
     transfer.recipients = append(nullptr, mail.recipient);
@@ -235,8 +252,7 @@ std::size_t SmtpClient::on_reply_line(char* data, std::size_t size, std::size_t 
                 continue;
             }
             const std::string& line = transfer->line;
-            // The answer to QUIT tells nothing of the mail.
-            if (is_reply_code(line) && (line.size() == 3 || line[3] != '-') && !line.starts_with("221")) {
+            if (is_reply_code(line) && (line.size() == 3 || line[3] != '-')) {
                 transfer->last_reply = line.substr(0, line.find('\r'));
             }
             transfer->line.clear();
@@ -245,6 +261,24 @@ std::size_t SmtpClient::on_reply_line(char* data, std::size_t size, std::size_t 
         return 0;
     }
     return size * count;
+}
+
+curl_socket_t SmtpClient::open_socket(void* self, curlsocktype, curl_sockaddr* address) noexcept {
+    const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    try {
+        static_cast<Transfer*>(self)->sockets.emplace_back(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    } catch (...) {
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    return fd;
+}
+
+int SmtpClient::on_debug(CURL*, curl_infotype type, char* data, std::size_t size, void* self) noexcept {
+    if (type == CURLINFO_HEADER_OUT) {
+        static_cast<Transfer*>(self)->sent({data, size});
+    }
+    return 0;
 }
 
 // Nothing is to be read; without it curl would write to standard output.
@@ -257,7 +291,7 @@ void SmtpClient::finished(Transfer& transfer, CURLcode code) {
     curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &reply.code);
     reply.text = std::move(transfer.last_reply);
     reply.accepted = code == CURLE_OK;
-    reply.stage = transfer.stage(code);
+    reply.stage = transfer.stage;
     const std::string_view error_code = error_code_of(code);
     const bool answered =
         reply.code >= 400 && reply.code <= 599 && error_code != "timeout" && error_code != "tls";

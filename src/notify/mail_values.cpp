@@ -107,7 +107,7 @@ bool any_at(const Json& object, std::string_view name) {
 }
 
 std::string time_at(const Json& object, std::string_view name) {
-    const std::string local = text_at(object, std::string(name) + "_local", 40);
+    std::string local = text_at(object, std::string(name) + "_local", 40);
     if (!local.empty()) {
         return local;
     }
@@ -141,7 +141,9 @@ std::string bytes_text(double bytes) {
         return formatted("%.0f bytes", bytes);
     }
     std::size_t unit = 0;
-    for (bytes /= 1000; bytes >= 999.95 && unit + 1 < kUnits.size(); bytes /= 1000) {
+    bytes /= 1000;
+    while (bytes >= 999.95 && unit + 1 < kUnits.size()) {
+        bytes /= 1000;
         ++unit;
     }
     return formatted("%.1f %s", bytes, kUnits[unit]);

@@ -75,7 +75,8 @@ AS $$
            || sync._one_line(COALESCE(CASE o.type
                   WHEN 'sync.succeeded' THEN concat_ws(': ', name || ' succeeded', sync._tally((counts ->> 'created')::bigint, (counts ->> 'created')::bigint, 'new record'))
                   WHEN 'sync.failed' THEN name || ' failed: ' || message
-                  WHEN 'sync.retrying' THEN format('%s has failed %s times and is retried: %s', name, o.data #>> '{error,attempts}', message)
+                  WHEN 'sync.retrying' THEN format('%s has failed %s and is retried: %s', name,
+                                                       sync._tally((o.data #>> '{error,attempts}')::bigint, (o.data #>> '{error,attempts}')::bigint, 'time'), message)
                   WHEN 'sync.rate_limited' THEN name || ' is rate limited' || COALESCE(' until ' || (o.data #>> '{error,retry_at}'), '')
                   WHEN 'sync.no_records' THEN name || ' brings no records any more'
                   WHEN 'sync.late' THEN name || ' is late: ' || message

@@ -173,6 +173,32 @@ def test_what_is_under_way_while_postgres_is_restarted_is_not_lost(engine, notic
     assert running.stop() == 0
 
 
+def test_what_was_sent_is_still_known_when_the_server_has_crashed(engine, notices, hook, cluster):
+    """Messages are made by a claim: before they are on the server's disk nothing may go out, or it goes out again under
+    another id."""
+    receiver = hook()
+    receiver.script({"status": 200, "after": 2})
+    notices.webhook(receiver)
+    notices.fails(notices.connection())
+    with cluster.connect() as admin:
+        admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        admin.execute("SELECT pg_reload_conf()")
+    try:
+        # Nothing else that it commits in this time takes the claim along to the disk.
+        running = notices.executor("--heartbeat-seconds", "3600").ready()
+        receiver.wait(what=engine.tails)
+        cluster.restart("immediate")
+    finally:
+        with cluster.connect() as admin:
+            admin.execute("ALTER SYSTEM RESET wal_writer_delay")
+            admin.execute("SELECT pg_reload_conf()")
+    # Its executor may not remember it.
+    engine.db.run("UPDATE sync.message_queue SET claimed_at = now() - interval '5 minutes' WHERE status = 'sending'")
+    notices.wait_all_delivered()
+    assert len({r.id for r in receiver.requests()}) == 1
+    assert running.stop() == 0
+
+
 @pytest.mark.parametrize("step", ["claimed", "replied", "completing", "complete_sent", "completed"])
 def test_a_job_that_is_killed_between_fetch_and_commit_tells_nothing_twice(engine, notices, hook, step):
     receiver = hook()

@@ -1,5 +1,6 @@
 #include "executor/smtp_client.hpp"
 
+#include <chrono>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -72,15 +73,8 @@ TEST_F(SmtpClientTest, HandsOverTheMail) {
 }
 
 TEST_F(SmtpClientTest, TheMailIsMultipartAlternative) {
-    auto script = conversation("250 ok\r\n", "250 ok\r\n", "250 ok\r\n");
-    script.emplace_back("QUIT", "221 bye\r\n");
-    ScriptedServer server(script);
-    {
-        EventLoop own;  // the connection is closed with the loop
-        SmtpClient client(own, {url_of(server), SmtpTls::off, "", nullptr, ""});
-        client.start(mail_, [&](const SmtpReply&) { own.stop(); });
-        own.run();
-    }
+    ScriptedServer server(conversation("250 ok\r\n", "250 ok\r\n", "250 ok\r\n"));
+    EXPECT_TRUE(send(url_of(server)).accepted);
     const std::string& seen = server.join();
     for (const char* part :
          {"MAIL FROM:<from@a.example>", "RCPT TO:<to@b.example>", "Subject: x\r\n",
@@ -93,6 +87,18 @@ TEST_F(SmtpClientTest, TheMailIsMultipartAlternative) {
             << part << "\n"
             << seen;
     }
+}
+
+TEST_F(SmtpClientTest, NobodyWaitsForAnAnswerToQuit) {
+    // The server answers nothing more once the mail is through, or refused; the loop has other things to do.
+    const auto began = Clock::now();
+    ScriptedServer accepting(conversation("250 ok\r\n", "250 ok\r\n", "250 ok\r\n"));
+    EXPECT_TRUE(send(url_of(accepting)).accepted);
+    ScriptedServer refusing(conversation("250 ok\r\n", "550 no\r\n", ""));
+    EXPECT_FALSE(send(url_of(refusing)).accepted);
+    EXPECT_LT(Clock::now() - began, std::chrono::seconds(20));
+    EXPECT_TRUE(accepting.join().ends_with("QUIT\r\n"));
+    EXPECT_TRUE(refusing.join().ends_with("QUIT\r\n"));
 }
 
 TEST_F(SmtpClientTest, ARecipientThatIsRefusedIsRefused) {
