@@ -1,7 +1,7 @@
 -- Incidents: exactly what happened is told, once, to whoever wanted it: criteria 2, 4 and 6 of the story, and the issue of notifications.
 \ir include/setup.psql
 \ir include/notices.psql
-SELECT plan(174);
+SELECT plan(187);
 SET LOCAL sync_engine.notification_burst = 10000;
 
 -- Criterion 2: I receive an email notification when the sync completes
@@ -372,6 +372,24 @@ SELECT sync.pause(conn('stopped'), 'stop');
 SELECT is(fail('stopped', at('10:21')), 'cancelled', 'a run that fails while its connection is paused ends cancelled');
 SELECT sync.resume(conn('stopped'));
 SELECT is(news('c', at('10:30')), '', 'cancelled runs tell nothing');
+
+-- Odd errors and odd clocks
+SELECT connection('odd', '{}', at('07:00'));
+SELECT in_app('od', '{success,failure,warning}', conn('odd'));
+SELECT job('odd', scheduled_at => at('10:00')), claim(at('10:05'));
+SELECT lives_ok($$SELECT complete('odd', at('10:00'))$$, 'a run that ends before it began, by the clock');
+SELECT is(news('od', at('10:06')), 'sync.succeeded', 'is told');
+SELECT succeeds('odd', at('10:10')), succeeds('odd', at('10:10'));
+SELECT is(news('od', at('10:10')), 'sync.succeeded, sync.succeeded', 'two runs at one instant are two');
+CREATE FUNCTION fails_with(error jsonb, as_of timestamptz) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM succeeds('odd', as_of), begins('odd', as_of);
+    PERFORM sync.fail_job(r.id, r.claim_token, fails_with.error, 'permanent', NULL, fails_with.as_of) FROM running('odd') r;
+    RETURN news('od', as_of);
+END $$;
+SELECT is(fails_with(e::jsonb, at('10:20') + n * interval '1 minute'), 'sync.succeeded, sync.failed', 'an error that is ' || left(e, 40))
+FROM unnest(ARRAY['"a string"', '[1, 2, {"message": "x"}]', '{"message": {"a": [1]}, "code": 5, "status": "x"}', '{}', '{"message": ""}', '{"message": "\r\n\u0001\u2028"}', '{"status": 1e400}', '5', 'true']) WITH ORDINALITY u (e, n);
+SELECT is_empty($$SELECT title FROM sync.inbox WHERE user_id = 'od' AND (title ~ '[\r\n]' OR title = '' OR length(title) > 200)$$, 'each has a title of one line');
 
 -- Rolled back
 SAVEPOINT before;
