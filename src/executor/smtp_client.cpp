@@ -125,6 +125,7 @@ struct SmtpClient::Transfer : CurlTransfer {
     CurlEasy easy;  // the first to go: it points to the others
     SmtpStage stage = SmtpStage::greeting;
     std::deque<OwnedFd> sockets;  // duplicates of curl's, so that none of them can come to mean another
+    bool quitting = false;        // what the server says from now on is not about the mail
     std::string line;
     std::string last_reply;
     Done done;
@@ -139,6 +140,7 @@ void SmtpClient::Transfer::sent(std::string_view command) {
     } else if (command.starts_with("RCPT ") || command.starts_with("DATA")) {
         stage = SmtpStage::message;
     } else if (command.starts_with("QUIT")) {
+        quitting = true;
         // curl would wait for the answer, and the whole process with it, for two minutes if the server is
         // silent.
         for (const OwnedFd& socket : sockets) {
@@ -252,7 +254,7 @@ std::size_t SmtpClient::on_reply_line(char* data, std::size_t size, std::size_t 
                 continue;
             }
             const std::string& line = transfer->line;
-            if (is_reply_code(line) && (line.size() == 3 || line[3] != '-')) {
+            if (!transfer->quitting && is_reply_code(line) && (line.size() == 3 || line[3] != '-')) {
                 transfer->last_reply = line.substr(0, line.find('\r'));
             }
             transfer->line.clear();
