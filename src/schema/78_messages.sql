@@ -76,7 +76,7 @@ AS $$
                   WHEN 'sync.succeeded' THEN concat_ws(': ', name || ' succeeded', sync._tally((counts ->> 'created')::bigint, (counts ->> 'created')::bigint, 'new record'))
                   WHEN 'sync.failed' THEN name || ' failed: ' || message
                   WHEN 'sync.retrying' THEN format('%s has failed %s and is retried: %s', name,
-                                                       sync._tally((o.data #>> '{error,attempts}')::bigint, (o.data #>> '{error,attempts}')::bigint, 'time'), message)
+                                                       sync._tally(sync._count_in(o.data -> 'error', 'attempts'), sync._count_in(o.data -> 'error', 'attempts'), 'time'), message)
                   WHEN 'sync.rate_limited' THEN name || ' is rate limited' || COALESCE(' until ' || (o.data #>> '{error,retry_at}'), '')
                   WHEN 'sync.no_records' THEN name || ' brings no records any more'
                   WHEN 'sync.late' THEN name || ' is late: ' || message
@@ -107,7 +107,7 @@ AS $$
             ELSE o.data ->> 'summary'
         END,
         CASE WHEN o.reason = 'reminder' THEN format('This lasts since %s and was seen %s.', o.data #>> '{incident,opened_at}',
-                                                         sync._tally((o.data #>> '{incident,occurrences}')::bigint, (o.data #>> '{incident,occurrences}')::bigint, 'time')) END,
+                                                         sync._tally(sync._count_in(o.data -> 'incident', 'occurrences'), sync._count_in(o.data -> 'incident', 'occurrences'), 'time')) END,
         CASE WHEN o.type IN ('sync.succeeded', 'sync.failed', 'sync.recovered', 'sync.missed') THEN 'The next run is planned for ' || sync._format_utc(next_run_at) || '.' END)
 $$;
 COMMENT ON FUNCTION sync._event_summary(sync.outbox, text, timestamptz) IS 'Internal: what it means, in a sentence or two';
@@ -147,6 +147,20 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync._event_data(sync.outbox) IS 'Internal: what messages tell of an event';
+
+-- One event of which nothing can be told must not keep all others waiting.
+CREATE FUNCTION sync._event_data_safely(o sync.outbox) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN sync._event_data(o);
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING USING MESSAGE = format('event %s cannot be told in full: %s (%s)', o.id, SQLERRM, SQLSTATE);
+    RETURN jsonb_build_object('title', o.type, 'summary', 'More cannot be told of it; the log of the database server says why.', 'event_id', o.id, 'tenant', o.tenant_id);
+END
+$$;
+COMMENT ON FUNCTION sync._event_data_safely(sync.outbox) IS 'Internal: _event_data, or little where that raises';
 
 CREATE FUNCTION sync._severity(event text) RETURNS text
 LANGUAGE sql IMMUTABLE
@@ -261,7 +275,7 @@ BEGIN
     ), told AS MATERIALIZED (
         SELECT w.* FROM wanted w WHERE w.unbounded OR w.nth <= w.room
     ), detail AS MATERIALIZED (
-        SELECT d.ord, sync._event_data(events[d.ord]) AS data FROM (SELECT DISTINCT t.ord FROM told t) d
+        SELECT d.ord, sync._event_data_safely(events[d.ord]) AS data FROM (SELECT DISTINCT t.ord FROM told t) d
     )
     SELECT jsonb_agg(jsonb_build_object('n', t.notification_id, 'type', t.type, 'event_ids', jsonb_build_array(t.id), 'severity', sync._severity(t.event),
                                         'payload', sync._payload(t.type, t.occurred_at, d.data, n)) ORDER BY t.id, t.notification_id)

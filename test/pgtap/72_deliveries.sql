@@ -1,7 +1,7 @@
 -- From events to messages, and what becomes of them: each event is told once, nothing is sent twice under two names, nobody is flooded.
 \ir include/setup.psql
 \ir include/notices.psql
-SELECT plan(460);
+SELECT plan(461);
 
 CREATE FUNCTION waits(name text) RETURNS bigint LANGUAGE sql STABLE AS $$ SELECT count(*) FROM sync.message_queue q WHERE q.notification_id = setting(waits.name) $$;
 CREATE FUNCTION state(name text) RETURNS sync.notification_state LANGUAGE sql STABLE AS $$ SELECT s FROM sync.notification_state s WHERE s.notification_id = setting(state.name) $$;
@@ -560,6 +560,15 @@ BEGIN
 END $$;
 SELECT is(left_of('F'), NULL, 'of a tenant that is forgotten no notification is left');
 SELECT is((SELECT count(*) FROM sync.audit_log l WHERE to_jsonb(l)::text LIKE '%forget.example%' OR to_jsonb(l)::text LIKE '%forget@%'), 0::bigint, 'nor an address in the audit log');
+
+-- An event of which nothing can be told
+SELECT sync.create_notification('P', 'email', '{recovered,success}', '{"to": ["p@b.example"]}', as_of => day(122, '02:00')) AS poisoned \gset
+INSERT INTO sync.outbox (tenant_id, event, type, occurred_at, data, targets) VALUES
+    ('P', 'recovered', 'sync.recovered', 'infinity', '{"incident": {"opened_at": "2026-03-01T00:00:00Z"}}', ARRAY[:poisoned]),
+    ('P', 'success', 'sync.succeeded', day(122, '02:30'), '{}', ARRAY[:poisoned]);
+SELECT work(day(122, '03:00'));
+SELECT is((SELECT string_agg(m.payload #>> '{data,title}', ', ' ORDER BY m.id) FROM sync.messages m WHERE m.tenant_id = 'P'), 'sync.recovered, a connection succeeded',
+    'an event that cannot be put into words is told as far as it can, and stands in nobody''s way');
 
 SELECT finish();
 ROLLBACK;
