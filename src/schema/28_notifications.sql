@@ -94,7 +94,7 @@ COMMENT ON COLUMN sync.incidents.severity IS 'failure: a run failed for good; wa
 COMMENT ON COLUMN sync.incidents.occurrences IS 'How often it was seen, attempts that failed among them; failed_runs: runs that failed for good';
 COMMENT ON COLUMN sync.incidents.told IS 'The severity of which settings were told, of which told_to were';
 COMMENT ON COLUMN sync.incidents.remind_at IS 'When it is told again if it lasts';
-COMMENT ON COLUMN sync.incidents.resolution IS 'What ended it: recovered, resumed, gone, or what somebody wrote';
+COMMENT ON COLUMN sync.incidents.resolution IS 'What ended it: recovered; began, where it was late; resumed';
 CREATE UNIQUE INDEX incidents_open ON sync.incidents (connection_id, class) WHERE resolved_at IS NULL;
 COMMENT ON INDEX sync.incidents_open IS 'One open incident for each connection and class';
 CREATE INDEX incidents_remind ON sync.incidents (remind_at) WHERE resolved_at IS NULL AND remind_at IS NOT NULL;
