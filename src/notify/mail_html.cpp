@@ -11,7 +11,8 @@ constexpr std::size_t kRowsUpTo = kMaxMailBytes - 80'000;
 // Of the border and of what is less important: legible on white and on black.
 constexpr std::string_view kBorder = "border-bottom:1px solid #9a9a9a;";
 constexpr std::string_view kMuted = "color:#767676;";
-constexpr std::string_view kHead = "padding:6px 12px 6px 0;text-align:left;vertical-align:top;min-width:64px;";
+constexpr std::string_view kHead =
+    "padding:6px 12px 6px 0;text-align:left;vertical-align:top;min-width:64px;";
 // Long words break, but no column becomes narrower than the word at its head.
 constexpr std::string_view kCell =
     "padding:6px 12px 6px 0;text-align:left;vertical-align:top;overflow-wrap:anywhere;word-break:break-word;";
