@@ -21,7 +21,7 @@ constexpr double kSoonestAfterNothing = 1;
 }  // namespace
 
 Deliverer::Deliverer(EventLoop& loop, Database& database, Logger& log, Metrics& metrics, TestStops& stops,
-                     DelivererSettings settings)
+                     const DelivererSettings& settings)
     : database_(database),
       log_(log),
       metrics_(metrics),

@@ -29,7 +29,7 @@ struct DelivererSettings {
 class Deliverer {
   public:
     Deliverer(EventLoop& loop, Database& database, Logger& log, Metrics& metrics, TestStops& stops,
-              DelivererSettings settings);
+              const DelivererSettings& settings);
 
     // Must be called before start(); `deliveries` is borrowed.
     void attach(Deliveries& deliveries) { deliveries_ = &deliveries; }
