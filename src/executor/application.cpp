@@ -279,6 +279,8 @@ class Application {
             log_.warn("the password for the mail server may travel in the clear; see --smtp-tls");
         }
         runner_.on_registered([this](const std::string& incarnation) { deliverer_.start(incarnation); });
+        // A run that ended may be worth a notification.
+        runner_.on_completed([this] { deliverer_.look_soon(); });
         runner_.exit_when([this] {
             if (options_.once && !draining_) {
                 deliverer_.work_off();

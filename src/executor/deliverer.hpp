@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <string>
@@ -45,6 +46,9 @@ class Deliverer {
 
     // Something may have become due.
     void wake() { wanted_ = true; }
+    // The same where it is likely and nobody is woken for it: looks within a second, however often it is
+    // told.
+    void look_soon() { next_claim_ = std::min(next_claim_, Clock::now() + std::chrono::seconds(1)); }
 
     // Claims no more, lets what is in flight finish until the deadline, hands the rest back.
     void drain();

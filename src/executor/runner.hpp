@@ -43,6 +43,9 @@ class Runner {
         registered_callback_ = std::move(callback);
     }
 
+    // Called after each batch of results that the database took.
+    void on_completed(std::function<void()> callback) { completed_callback_ = std::move(callback); }
+
     // Asked before a process that has nothing left to do exits; until it says yes, heartbeats go on.
     void exit_when(std::function<bool()> others_done) { others_done_ = std::move(others_done); }
 
@@ -123,6 +126,7 @@ class Runner {
     RunnerSettings settings_;
     std::function<void(int)> on_exit_;
     std::function<void(const std::string&)> registered_callback_ = [](const std::string&) {};
+    std::function<void()> completed_callback_ = [] {};
     std::function<bool()> others_done_ = [] { return true; };
     Jobs* jobs_ = nullptr;
 

@@ -73,6 +73,7 @@ void Runner::results_answered(Database& lane, ResultBatch& batch, const ScriptOu
     stops_.reach("completed");
     retry_delay_.reset();
     look_again(batch);
+    completed_callback_();
     const bool in_parts = outcome.results.size() != 1;
     std::unordered_map<std::int64_t, JobOutcome> answers;
     if (!in_parts) {
