@@ -14,6 +14,11 @@ struct CurlDeleter {
     void operator()(curl_slist* list) const noexcept { curl_slist_free_all(list); }
 };
 
+struct CurlShareDeleter {
+    void operator()(CURLSH* share) const noexcept { curl_share_cleanup(share); }
+};
+
+using CurlShare = std::unique_ptr<CURLSH, CurlShareDeleter>;
 using CurlEasy = std::unique_ptr<CURL, CurlDeleter>;
 using CurlList = std::unique_ptr<curl_slist, CurlDeleter>;
 

@@ -192,10 +192,13 @@ void EventLoop::collect_transfers() {
         }
         CURL* const easy = message->easy_handle;
         const CURLcode result = message->data.result;
-        curl_multi_remove_handle(multi_.get(), easy);
-        char* transfer = nullptr;
-        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
-        reinterpret_cast<CurlTransfer*>(transfer)->ended(result);
+        char* pointer = nullptr;
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &pointer);
+        auto* const transfer = reinterpret_cast<CurlTransfer*>(pointer);
+        if (!transfer->stays(result)) {
+            curl_multi_remove_handle(multi_.get(), easy);
+        }
+        transfer->ended(result);
     }
 }
 

@@ -56,8 +56,11 @@ class CurlTransfer {
   public:
     virtual ~CurlTransfer() = default;
     // Called from the event loop once curl reports the transfer as done; the handle has left the multi by
-    // then. May destroy the transfer.
+    // then, unless it stays. May destroy the transfer.
     virtual void ended(CURLcode code) = 0;
+    // Whether the handle is left in the multi, which keeps open the connection that CURLOPT_CONNECT_ONLY
+    // made; abort_transfer closes it.
+    virtual bool stays(CURLcode) const noexcept { return false; }
 };
 
 // One thread that waits for curl's transfers, other descriptors and timers. curl says which sockets and when

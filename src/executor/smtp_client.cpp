@@ -1,68 +1,30 @@
 #include "executor/smtp_client.hpp"
 
 #include <algorithm>
-#include <deque>
+#include <array>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
 
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "core/url.hpp"
+#include "notify/mail_mime.hpp"
+#include "notify/smtp_dialogue.hpp"
 
 namespace sync_engine {
 
 namespace {
 
 // A delivery has to end within 60 s.
-constexpr long kTimeoutMs = 55'000;
-constexpr long kConnectTimeoutMs = 30'000;  // until the server lets mails in: some greet late on purpose
-constexpr std::size_t kMaxReplyLine = 2048;
+constexpr double kTimeoutSeconds = 55;
+// Until the server lets us in: some greet late on purpose.
+constexpr long kConnectTimeoutMs = 30'000;
+constexpr std::size_t kReadBytes = 4096;
 
 // What the operator has to put right.
 class Misconfigured : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
 };
-
-struct MimeDeleter {
-    void operator()(curl_mime* mime) const noexcept { curl_mime_free(mime); }
-};
-using CurlMime = std::unique_ptr<curl_mime, MimeDeleter>;
-
-void require(CURLcode code) {
-    if (code != CURLE_OK) {
-        throw std::runtime_error(std::string("libcurl cannot build the mail: ") + curl_easy_strerror(code));
-    }
-}
-
-void add_part(curl_mime* mime, const char* type, const std::string& text) {
-    curl_mimepart* const part = curl_mime_addpart(mime);
-    if (part == nullptr) {
-        throw std::bad_alloc();
-    }
-    require(curl_mime_data(part, text.data(), text.size()));
-    require(curl_mime_type(part, type));
-    require(curl_mime_encoder(part, "quoted-printable"));
-}
-
-// Plain text first: readers show the last part they can.
-CurlMime alternatives(CURL* easy, const MailMessage& mail) {
-    CurlMime mime(curl_mime_init(easy));
-    if (!mime) {
-        throw std::bad_alloc();
-    }
-    add_part(mime.get(), "text/plain; charset=utf-8", mail.text);
-    add_part(mime.get(), "text/html; charset=utf-8", mail.html);
-    return mime;
-}
-
-bool is_reply_code(std::string_view line) {
-    return line.size() >= 3 &&
-           std::all_of(line.begin(), line.begin() + 3, [](char c) { return c >= '0' && c <= '9'; });
-}
 
 std::string_view error_code_of(CURLcode code) {
     switch (code) {
@@ -111,60 +73,59 @@ std::string_view smtp_url_fault(std::string_view url) {
                : "may hold after host and port nothing but a host name for EHLO";
 }
 
-struct SmtpClient::Transfer : CurlTransfer {
-    Transfer(SmtpClient& its_client, TransferId its_id, Done when_done)
-        : client(its_client), id(its_id), done(std::move(when_done)) {}
-    void ended(CURLcode code) override { client.finished(*this, code); }
-    void sent(std::string_view command);
+// First curl's, then a descriptor of the loop.
+struct SmtpClient::Transfer : CurlTransfer, FdSource {
+    Transfer(SmtpClient& its_client, TransferId its_id, const MailMessage& mail, Done when_done)
+        : client(its_client),
+          id(its_id),
+          share(curl_share_init()),
+          dialogue(mail.sender, mail.recipient, mime_mail(mail)),
+          deadline(its_client.loop_),
+          done(std::move(when_done)) {}
+    Transfer(const Transfer&) = delete;
+    Transfer& operator=(const Transfer&) = delete;
+    ~Transfer() override {
+        if (talking) {
+            client.loop_.remove(*this);
+        }
+        client.loop_.abort_transfer(easy.get());
+    }
+
+    void ended(CURLcode code) override { client.connected(*this, code); }
+    bool stays(CURLcode code) const noexcept override { return code == CURLE_OK; }
+    int fd() const noexcept override { return socket; }
+    bool wants_read() const noexcept override { return true; }
+    bool wants_write() const noexcept override { return !output.empty(); }
+    void on_ready(bool, bool) override { client.converse(*this); }
 
     SmtpClient& client;
     const TransferId id;
-    CurlMime mime;
-    CurlList headers;
-    CurlList recipients;
-    CurlEasy easy;  // the first to go: it points to the others
-    SmtpStage stage = SmtpStage::greeting;
-    std::deque<OwnedFd> sockets;  // duplicates of curl's, so that none of them can come to mean another
-    bool quitting = false;        // what the server says from now on is not about the mail
-    std::string line;
-    std::string last_reply;
+    // Holds the connection: in the cache that all share, curl would close it as dead if it looked for dead
+    // ones while a reply waits to be read. Outlives the handle.
+    CurlShare share;
+    CurlEasy easy;
+    curl_socket_t socket = CURL_SOCKET_BAD;
+    bool talking = false;
+    SmtpDialogue dialogue;
+    std::string output;  // not sent yet
+    SmtpReplyReader greeting;
+    Timer deadline;
     Done done;
 };
-
-// Told of each command that went out.
-void SmtpClient::Transfer::sent(std::string_view command) {
-    if (command.starts_with("AUTH ")) {
-        stage = SmtpStage::authentication;
-    } else if (command.starts_with("MAIL ")) {
-        stage = SmtpStage::sender;
-    } else if (command.starts_with("RCPT ") || command.starts_with("DATA")) {
-        stage = SmtpStage::message;
-    } else if (command.starts_with("QUIT")) {
-        quitting = true;
-        // curl would wait for the answer, and the whole process with it, for two minutes if the server is
-        // silent.
-        for (const OwnedFd& socket : sockets) {
-            shutdown(socket.get(), SHUT_RDWR);
-        }
-    }
-}
 
 SmtpClient::SmtpClient(EventLoop& loop, SmtpSettings settings)
     : loop_(loop), settings_(std::move(settings)) {}
 
-SmtpClient::~SmtpClient() {
-    for (const auto& [id, transfer] : transfers_) {
-        loop_.abort_transfer(transfer->easy.get());
-    }
-}
+SmtpClient::~SmtpClient() = default;
 
 SmtpClient::TransferId SmtpClient::start(const MailMessage& mail, Done done) {
-    auto owned = std::make_unique<Transfer>(*this, next_id_++, std::move(done));
+    auto owned = std::make_unique<Transfer>(*this, next_id_++, mail, std::move(done));
     Transfer& transfer = *owned;
     transfers_.emplace(transfer.id, std::move(owned));
     try {
-        configure(transfer, mail);
+        configure(transfer);
         loop_.start_transfer(transfer.easy.get(), transfer);
+        transfer.deadline.set_after(kTimeoutSeconds, [this, &transfer] { time_out(transfer); });
     } catch (const std::exception& error) {
         SmtpReply failed;
         failed.error_code = dynamic_cast<const Misconfigured*>(&error) != nullptr ? "config" : "other";
@@ -176,11 +137,7 @@ SmtpClient::TransferId SmtpClient::start(const MailMessage& mail, Done done) {
 }
 
 void SmtpClient::cancel(TransferId id) {
-    const auto found = transfers_.find(id);
-    if (found != transfers_.end()) {
-        loop_.abort_transfer(found->second->easy.get());
-        transfers_.erase(found);
-    }
+    transfers_.erase(id);
 }
 
 void SmtpClient::authenticate(CURL* easy) const {
@@ -195,12 +152,17 @@ void SmtpClient::authenticate(CURL* easy) const {
     set_option(easy, CURLOPT_PASSWORD, password->c_str());
 }
 
-void SmtpClient::configure(Transfer& transfer, const MailMessage& mail) {
+void SmtpClient::configure(Transfer& transfer) {
     transfer.easy.reset(curl_easy_init());
     CURL* const easy = transfer.easy.get();
-    if (easy == nullptr) {
+    if (easy == nullptr || !transfer.share) {
         throw std::bad_alloc();
     }
+    if (curl_share_setopt(transfer.share.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT) != CURLSHE_OK) {
+        throw std::runtime_error("libcurl cannot keep a connection apart");
+    }
+    set_option(easy, CURLOPT_SHARE, transfer.share.get());
+    set_option(easy, CURLOPT_CONNECT_ONLY, 1L);
     set_option(easy, CURLOPT_URL, settings_.url.c_str());
     set_option(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
     set_option(easy, CURLOPT_USE_SSL,
@@ -211,7 +173,6 @@ void SmtpClient::configure(Transfer& transfer, const MailMessage& mail) {
     set_option(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
     set_option(easy, CURLOPT_NOSIGNAL, 1L);
     set_option(easy, CURLOPT_QUICK_EXIT, 1L);
-    set_option(easy, CURLOPT_TIMEOUT_MS, kTimeoutMs);
     set_option(easy, CURLOPT_CONNECTTIMEOUT_MS, kConnectTimeoutMs);
     if (!settings_.ca_file.empty()) {
         set_option(easy, CURLOPT_CAINFO, settings_.ca_file.c_str());
@@ -220,44 +181,14 @@ void SmtpClient::configure(Transfer& transfer, const MailMessage& mail) {
     set_option(easy, CURLOPT_HEADERFUNCTION, &SmtpClient::on_reply_line);
     set_option(easy, CURLOPT_HEADERDATA, static_cast<void*>(&transfer));
     set_option(easy, CURLOPT_WRITEFUNCTION, &SmtpClient::on_body);
-    set_option(easy, CURLOPT_OPENSOCKETFUNCTION, &SmtpClient::open_socket);
-    set_option(easy, CURLOPT_OPENSOCKETDATA, static_cast<void*>(&transfer));
-    set_option(easy, CURLOPT_DEBUGFUNCTION, &SmtpClient::on_debug);
-    set_option(easy, CURLOPT_DEBUGDATA, static_cast<void*>(&transfer));
-    set_option(easy, CURLOPT_VERBOSE, 1L);
-    // A connection that is kept is closed by whatever transfer comes later, which knows nothing of QUIT.
-    set_option(easy, CURLOPT_FRESH_CONNECT, 1L);
-    set_option(easy, CURLOPT_FORBID_REUSE, 1L);
-
-    set_option(easy, CURLOPT_MAIL_FROM, mail.sender.c_str());
-    transfer.recipients = append(nullptr, mail.recipient);
-    set_option(easy, CURLOPT_MAIL_RCPT, transfer.recipients.get());
-    CurlList headers;
-    for (const std::string& header : mail.headers) {
-        headers = append(std::move(headers), header);
-    }
-    // curl adds the boundary.
-    transfer.headers = append(std::move(headers), "Content-Type: multipart/alternative");
-    set_option(easy, CURLOPT_HTTPHEADER, transfer.headers.get());
-    transfer.mime = alternatives(easy, mail);
-    set_option(easy, CURLOPT_MIMEPOST, transfer.mime.get());
 }
 
-// The server's replies come as headers, in pieces of any size; of each the last line counts ("250 OK", not
-// "250-OK").
+// While curl has the connection the server's replies come as headers.
 std::size_t SmtpClient::on_reply_line(char* data, std::size_t size, std::size_t count, void* self) noexcept {
-    auto* transfer = static_cast<Transfer*>(self);
     try {
-        for (const char c : std::string_view(data, size * count)) {
-            if (c != '\n') {
-                transfer->line += transfer->line.size() < kMaxReplyLine ? std::string_view(&c, 1) : "";
-                continue;
-            }
-            const std::string& line = transfer->line;
-            if (!transfer->quitting && is_reply_code(line) && (line.size() == 3 || line[3] != '-')) {
-                transfer->last_reply = line.substr(0, line.find('\r'));
-            }
-            transfer->line.clear();
+        auto& reader = static_cast<Transfer*>(self)->greeting;
+        reader.add({data, size * count});
+        while (reader.next()) {
         }
     } catch (...) {
         return 0;
@@ -265,44 +196,76 @@ std::size_t SmtpClient::on_reply_line(char* data, std::size_t size, std::size_t 
     return size * count;
 }
 
-curl_socket_t SmtpClient::open_socket(void* self, curlsocktype, curl_sockaddr* address) noexcept {
-    const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    try {
-        static_cast<Transfer*>(self)->sockets.emplace_back(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    } catch (...) {
-        close(fd);
-        return CURL_SOCKET_BAD;
-    }
-    return fd;
-}
-
-int SmtpClient::on_debug(CURL*, curl_infotype type, char* data, std::size_t size, void* self) noexcept {
-    if (type == CURLINFO_HEADER_OUT) {
-        static_cast<Transfer*>(self)->sent({data, size});
-    }
-    return 0;
-}
-
 // Nothing is to be read; without it curl would write to standard output.
 std::size_t SmtpClient::on_body(char*, std::size_t size, std::size_t count, void*) noexcept {
     return size * count;
 }
 
-void SmtpClient::finished(Transfer& transfer, CURLcode code) {
+// The server has let us in, or has not.
+void SmtpClient::connected(Transfer& transfer, CURLcode code) {
+    CURL* const easy = transfer.easy.get();
+    if (code == CURLE_OK && curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &transfer.socket) == CURLE_OK &&
+        transfer.socket != CURL_SOCKET_BAD) {
+        transfer.talking = true;
+        loop_.add(transfer);
+        transfer.output = transfer.dialogue.begin();
+        converse(transfer);
+        return;
+    }
     SmtpReply reply;
-    curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &reply.code);
-    reply.text = std::move(transfer.last_reply);
-    reply.accepted = code == CURLE_OK;
-    reply.stage = transfer.stage;
+    reply.stage = code == CURLE_LOGIN_DENIED ? SmtpStage::authentication : SmtpStage::greeting;
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &reply.code);
+    reply.text = transfer.greeting.text();
     const std::string_view error_code = error_code_of(code);
-    const bool answered =
-        reply.code >= 400 && reply.code <= 599 && error_code != "timeout" && error_code != "tls";
-    if (!reply.accepted && !answered) {
+    const bool by_reply = error_code != "timeout" && error_code != "tls";
+    if (!by_reply || reply.code < 400 || reply.code > 599) {
         reply.code = 0;
         reply.error_code = error_code;
         reply.error = code == CURLE_USE_SSL_FAILED ? "the mail server offers no STARTTLS; see --smtp-tls"
                                                    : curl_easy_strerror(code);
     }
+    deliver(transfer.id, std::move(reply));
+}
+
+// Sends and reads as far as that goes without waiting. The transfer may be gone afterwards.
+void SmtpClient::converse(Transfer& transfer) {
+    CURL* const easy = transfer.easy.get();
+    std::array<char, kReadBytes> buffer{};
+    CURLcode code = CURLE_OK;
+    while (code == CURLE_OK) {
+        std::size_t bytes = 0;
+        if (!transfer.output.empty()) {
+            code = curl_easy_send(easy, transfer.output.data(), transfer.output.size(), &bytes);
+            transfer.output.erase(0, code == CURLE_OK ? bytes : 0);
+            if (transfer.dialogue.over()) {
+                deliver(transfer.id,
+                        transfer.dialogue.reply());  // a farewell that does not go out is no loss
+                return;
+            }
+            continue;
+        }
+        code = curl_easy_recv(easy, buffer.data(), buffer.size(), &bytes);
+        if (code == CURLE_OK && bytes == 0) {
+            code = CURLE_GOT_NOTHING;
+        }
+        if (code == CURLE_OK) {
+            transfer.output = transfer.dialogue.answer({buffer.data(), bytes});
+        }
+    }
+    if (code != CURLE_AGAIN) {
+        SmtpReply reply;
+        reply.stage = transfer.dialogue.reply().stage;
+        reply.error_code = "connect";
+        reply.error = "the mail server broke off the connection";
+        deliver(transfer.id, std::move(reply));
+    }
+}
+
+void SmtpClient::time_out(Transfer& transfer) {
+    SmtpReply reply;
+    reply.stage = transfer.dialogue.reply().stage;
+    reply.error_code = "timeout";
+    reply.error = "the mail server took too long";
     deliver(transfer.id, std::move(reply));
 }
 

@@ -32,9 +32,13 @@ struct SmtpSettings {
 // Why the URL cannot be used; empty when it can. A path is the name for EHLO; user information is refused.
 std::string_view smtp_url_fault(std::string_view url);
 
-// Any number of mails at once, each in a transfer and a connection of its own, of at most 55 s. The server is
-// the operator's own choice, made on the command line or in its like and not by tenants, so that the address
+// Any number of mails at once, each over a connection of its own, of at most 55 s. The server is the
+// operator's own choice, made on the command line or in its like and not by tenants, so that the address
 // policy does not apply to it.
+//
+// curl connects, negotiates TLS and authenticates; the mail itself is handed over here. curl's own way of
+// doing that waits for the server's last word, and for its answer to QUIT, in a call that returns only then:
+// minutes in which the process would do nothing else.
 class SmtpClient {
   public:
     using Done = std::function<void(SmtpReply&&)>;
@@ -55,15 +59,14 @@ class SmtpClient {
   private:
     struct Transfer;
 
-    void configure(Transfer& transfer, const MailMessage& mail);
+    void configure(Transfer& transfer);
     void authenticate(CURL* easy) const;
-    void finished(Transfer& transfer, CURLcode code);
+    void connected(Transfer& transfer, CURLcode code);
+    void converse(Transfer& transfer);
+    void time_out(Transfer& transfer);
     void deliver(TransferId id, SmtpReply reply);
     static std::size_t on_reply_line(char* data, std::size_t size, std::size_t count,
                                      void* transfer) noexcept;
-    static curl_socket_t open_socket(void* transfer, curlsocktype purpose, curl_sockaddr* address) noexcept;
-    static int on_debug(CURL* easy, curl_infotype type, char* data, std::size_t size,
-                        void* transfer) noexcept;
     static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* transfer) noexcept;
 
     EventLoop& loop_;

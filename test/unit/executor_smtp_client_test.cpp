@@ -89,6 +89,36 @@ TEST_F(SmtpClientTest, TheMailIsMultipartAlternative) {
     }
 }
 
+TEST_F(SmtpClientTest, TheLoopGoesOnWhileTheServerThinks) {
+    auto script = conversation("250 ok\r\n", "250 ok\r\n", "");
+    ScriptedServer server(script);
+    SmtpClient client(loop_, {url_of(server), SmtpTls::off, "", nullptr, ""});
+    bool answered = false;
+    mail_.text = std::string(3'000'000, '=');  // more than fits into the socket's buffers
+    const auto id = client.start(mail_, [&](const SmtpReply&) { answered = true; });
+    const auto began = Clock::now();
+    loop_.after(0.5, [&] {
+        client.cancel(id);
+        client.cancel(id);
+        loop_.stop();
+    });
+    loop_.run();
+    EXPECT_LT(Clock::now() - began, std::chrono::seconds(20));
+    EXPECT_FALSE(answered);
+    EXPECT_TRUE(server.join().ends_with("\r\n.\r\n"));  // closed without a farewell
+}
+
+TEST_F(SmtpClientTest, AServerThatHangsUpIsAConnectionThatFailed) {
+    for (const char* last : {"250 ok\r\n", ""}) {
+        auto script = conversation("250 ok\r\n", last, "");
+        ScriptedServer server(ScriptedServer::Script(script.begin(), script.begin() + 4), true);
+        const SmtpReply reply = send(url_of(server));
+        EXPECT_FALSE(reply.accepted);
+        EXPECT_EQ(reply.error_code, "connect");
+        EXPECT_EQ(smtp_outcome(reply).result, DeliveryResult::failed);
+    }
+}
+
 TEST_F(SmtpClientTest, NobodyWaitsForAnAnswerToQuit) {
     // The server answers nothing more once the mail is through, or refused; the loop has other things to do.
     const auto began = Clock::now();

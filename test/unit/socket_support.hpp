@@ -23,7 +23,9 @@ class ScriptedServer {
     // (what to wait for, what to answer then); nothing to wait for: answers at once.
     using Script = std::vector<std::pair<std::string, std::string>>;
 
-    explicit ScriptedServer(Script script) : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    // `hangs_up`: closes the connection itself at the end.
+    explicit ScriptedServer(Script script, bool hangs_up = false)
+        : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
         sockaddr_in address{};
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -34,7 +36,7 @@ class ScriptedServer {
             return;
         }
         port_ = ntohs(address.sin_port);
-        thread_ = std::thread([this, script = std::move(script)] { serve(script); });
+        thread_ = std::thread([this, hangs_up, script = std::move(script)] { serve(script, hangs_up); });
     }
     ScriptedServer(const ScriptedServer&) = delete;
     ScriptedServer& operator=(const ScriptedServer&) = delete;
@@ -57,7 +59,7 @@ class ScriptedServer {
     }
 
   private:
-    void serve(const Script& script) {
+    void serve(const Script& script, bool hangs_up) {
         const int peer = accept(listener_, nullptr, nullptr);
         peer_ = peer;
         if (peer < 0) {
@@ -72,7 +74,7 @@ class ScriptedServer {
             from = seen_.size();
             open = open && send(peer, answer.data(), answer.size(), MSG_NOSIGNAL) >= 0;
         }
-        while (open && read_more(peer)) {
+        while (!hangs_up && open && read_more(peer)) {
         }
         shutdown(peer, SHUT_RDWR);
     }
