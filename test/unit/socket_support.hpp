@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <string>
@@ -47,6 +48,9 @@ class ScriptedServer {
 
     int port() const noexcept { return port_; }
 
+    // Whether all of the script has been gone through.
+    bool through() const noexcept { return through_; }
+
     // Waits until the client is gone; what it sent.
     const std::string& join() {
         if (thread_.joinable()) {
@@ -69,11 +73,13 @@ class ScriptedServer {
         bool open = true;
         for (const auto& [marker, answer] : script) {
             while (open && seen_.find(marker, from) == std::string::npos) {
+                from = std::max(from, seen_.size() - std::min(seen_.size(), marker.size()));
                 open = read_more(peer);
             }
             from = seen_.size();
             open = open && send(peer, answer.data(), answer.size(), MSG_NOSIGNAL) >= 0;
         }
+        through_ = true;
         while (!hangs_up && open && read_more(peer)) {
         }
         shutdown(peer, SHUT_RDWR);
@@ -88,6 +94,7 @@ class ScriptedServer {
 
     int listener_;
     std::atomic<int> peer_ = -1;
+    std::atomic<bool> through_ = false;
     int port_ = 0;
     std::string seen_;
     std::thread thread_;
