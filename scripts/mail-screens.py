@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""Draws the pictures of docs/notifications.md: e-mails as a private server, sync-executor and a mail server on loopback
-make them, drawn by headless Chromium (Debian's package chromium). Run it unprivileged, after `make build` and an install.
+"""Draws the pictures of docs/notifications.md: e-mails as a private server, sync-executor and a mail server on
+loopback make them, drawn by headless Chromium (Debian's package chromium). Run it unprivileged, after `make build` and
+an install.
 
 usage: mail-screens.py FOLDER
 """
@@ -27,8 +28,7 @@ SIZES = {"failed": (720, 760), "digest": (720, 1500)}
 
 
 def happen(notices):
-    """Two days of a tenant: nightly and hourly runs, an API that is down for a while, a schedule that is paused, then one
-    mail of each sort."""
+    """A day of a tenant: nightly and hourly runs, an API that is down for a while, a schedule that is paused."""
     db = notices.db
     day = datetime.datetime.now(datetime.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     yesterday = day - datetime.timedelta(days=1)
@@ -45,8 +45,11 @@ def happen(notices):
             "SELECT sync.create_schedule(%s, 'nightly', 'daily', at => %s, as_of => %s)",
             connection, f"{hour:02}:00", yesterday,
         )
-    db.run("SELECT sync.pause_schedule(id, 'stocktaking', as_of => %s) FROM sync.sync_schedules WHERE connection_id = %s",
-           yesterday, seeds)
+    pause = (
+        "SELECT sync.pause_schedule(id, 'stocktaking', as_of => %s) FROM sync.sync_schedules"
+        " WHERE connection_id = %s"
+    )
+    db.run(pause, yesterday, seeds)
     for hour in range(24):
         at = yesterday + datetime.timedelta(hours=hour, minutes=5)
         if hour in (9, 10):
@@ -68,10 +71,12 @@ def draw(html, target, size):
     with tempfile.TemporaryDirectory() as folder:
         page = pathlib.Path(folder) / "mail.html"
         page.write_text(html, encoding="utf-8")
-        command = [shutil.which("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
-        command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", f"--user-data-dir={folder}/profile"]
+        command = [shutil.which("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+        command += ["--hide-scrollbars", "--disable-background-networking", "--disable-component-update"]
+        command += ["--disable-sync", f"--user-data-dir={folder}/profile"]
         command += ["--window-size={},{}".format(*size), f"--screenshot={target}", page.as_uri()]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": folder, "PATH": "/usr/bin:/bin"})
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(command, check=True, env={"HOME": folder, "PATH": "/usr/bin:/bin"}, **quiet)
 
 
 def main():

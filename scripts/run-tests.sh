@@ -12,7 +12,7 @@ suites=${SUITES:-$all_suites}
 jobs=${JOBS:-$(nproc)}
 export FULL=${FULL:-0}
 case $FULL in
-    0) suite_seconds=${SUITE_SECONDS:-1800} ;;
+    0) suite_seconds=${SUITE_SECONDS:-3000} ;;
     1) suite_seconds=${SUITE_SECONDS:-3600} ;;
     *) echo "run-tests: FULL is 0 or 1, not $FULL" >&2; exit 2 ;;
 esac

@@ -96,6 +96,8 @@ def test_ac6_i_receive_notifications_for_success_failure_or_warnings(engine, not
     notices.succeeds(good, records=3)
     notices.fails(bad)
     notices.fails(shaky, "not now", kind="transient")
+    # Its next attempt, which succeeds, is not for now.
+    engine.db.run("UPDATE sync.sync_jobs SET retry_after = now() + interval '1 hour' WHERE status = 'queued'")
     notices.executor(mail=mail).ready()
     (request,) = receiver.wait(what=engine.tails)
     (message,) = mail.wait(what=engine.tails)
