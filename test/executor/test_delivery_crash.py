@@ -282,3 +282,18 @@ def test_what_is_in_flight_for_too_long_is_handed_back_at_no_cost(engine, notice
     assert row["attempt"] == 1
     first, second = receiver.requests()
     assert first.id == second.id
+
+
+def test_mail_in_flight_for_too_long_is_handed_back(engine, notices, mail):
+    mail.delay("data", 30)
+    notices.email(ALICE)
+    notices.fails(notices.connection())
+    running = notices.executor("--drain-seconds", "0.5", mail=mail).ready()
+    wait_until(lambda: mail.received[True].endswith(b"\r\n.\r\n"), engine.tails)
+    assert running.stop() == 0
+    assert mail.messages == []
+    (row,) = notices.deliveries()
+    assert (row["status"], row["outcome"]) == ("queued", None)
+    notices.executor(mail=mail).ready()
+    notices.wait_all_delivered()
+    assert len({m.id for m in mail.accepted}) == 1

@@ -173,6 +173,24 @@ def test_a_slow_server_is_waited_for(notices, mail, stage):
     assert len(notices.deliveries()) == 1
 
 
+def test_a_slow_mail_server_holds_up_nothing_else(engine, notices, mail, hook):
+    """Neither jobs nor webhooks wait while a server takes its time over a message."""
+    mail.delay("data", 15)
+    receiver = hook()
+    _, connection = notices.repo_connection()
+    notices.email(ALICE, events=["failure"])
+    running = notices.executor(mail=mail).ready()
+    notices.fails(notices.connection())
+    wait_until(lambda: mail.received[True].endswith(b"\r\n.\r\n"), engine.tails)
+    notices.webhook(receiver, events=["success"])
+    engine.wait_status(engine.trigger(connection))
+    receiver.wait(what=engine.tails)
+    assert mail.messages == [], "all of it came only after the mail server's answer"
+    mail.wait(what=engine.tails)
+    notices.wait_all_delivered()
+    assert running.stop() == 0
+
+
 def test_no_mail_server_is_there(notices, mail):
     port = mail.port
     mail.close()
