@@ -1,0 +1,242 @@
+#include "gateway/api/api_endpoint.hpp"
+
+#include <chrono>
+#include <stdexcept>
+
+#include "gateway/api/api_reply.hpp"
+#include "gateway/database_problem.hpp"
+#include "gateway/api/request_hash.hpp"
+
+namespace sync_engine {
+
+namespace {
+
+namespace asio = boost::asio;
+
+// Made by a deadlock or by a serialization failure: nothing has happened, and the next try goes through as a rule.
+constexpr int kMaxTries = 3;
+constexpr std::string_view kOpenApi = "getOpenApi";
+
+std::int64_t unix_now() {
+    return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+}
+
+bool may_be_repeated(const PgOutcome& outcome) {
+    return outcome.status == PgOutcome::Status::failed &&
+           (outcome.sqlstate == "40001" || outcome.sqlstate == "40P01");
+}
+
+std::optional<std::string> optional_header(const HttpRequest& request, std::string_view name) {
+    const std::string* value = request.header(name);
+    return value == nullptr ? std::nullopt : std::optional(*value);
+}
+
+PgStatement begin_request(const ApiOperation& operation, const HttpRequest& request, const std::string& token,
+                          std::int64_t take) {
+    std::optional<std::string> scope;
+    if (operation.scope && !operation.scope->empty()) {
+        scope = *operation.scope;
+    }
+    return {"SELECT requests_per_minute, granted, remaining, ceil(extract(epoch FROM resets_at))::bigint "
+            "FROM sync.begin_request($1, $2, $3, $4, $5::int)",
+            {token, scope, optional_header(request, "x-actor"), request.request_id, std::to_string(take)}};
+}
+
+BudgetGrant grant_of(const PGresult* result) {
+    const Row row = only_row(result, 4);
+    BudgetGrant grant;
+    if (!row.is_null(0)) {
+        grant.limit = row.integer(0);
+    }
+    grant.granted = row.is_null(1) ? 0 : row.integer(1);
+    grant.remaining = row.is_null(2) ? 0 : row.integer(2);
+    grant.resets_at = row.is_null(3) ? unix_now() + 60 : row.integer(3);
+    return grant;
+}
+
+// The token of `Authorization: Bearer TOKEN`; empty: there is none that could be one.
+std::string bearer_token(const HttpRequest& request) {
+    const std::string* header = request.header("authorization");
+    constexpr std::size_t kScheme = 7;
+    if (header == nullptr || header->size() <= kScheme || header->size() > 200 ||
+        strncasecmp(header->c_str(), "Bearer ", kScheme) != 0) {
+        return "";
+    }
+    return header->substr(kScheme);
+}
+
+void add_budget(HttpReply& reply, const BudgetState& state) {
+    if (state.limit) {
+        reply.headers.emplace_back("RateLimit-Limit", std::to_string(*state.limit));
+        reply.headers.emplace_back("RateLimit-Remaining", std::to_string(state.remaining));
+        reply.headers.emplace_back("RateLimit-Reset", std::to_string(state.reset_seconds));
+        reply.headers.emplace_back("RateLimit-Policy", std::to_string(*state.limit) + ";w=60");
+    }
+}
+
+}  // namespace
+
+ApiEndpoint::ApiEndpoint(PgPool& pool, Logger& log)
+    : pool_(pool), log_(log), document_(openapi_texts()), statements_(read_operation_sql(operation_texts())) {
+    std::size_t used = 0;
+    for (const ApiOperation& operation : document_.operations()) {
+        const bool known = statements_.contains(operation.id);
+        used += known ? 1 : 0;
+        if (!known && operation.id != kOpenApi && operation.id != "streamEvents") {
+            throw std::runtime_error("operation " + operation.id + " of the API's description has no statements");
+        }
+    }
+    if (used != statements_.size()) {
+        throw std::runtime_error("there are statements of operations that the API's description does not have");
+    }
+}
+
+HttpReply ApiEndpoint::refuse(const Problem& problem, const HttpRequest& request) const {
+    return problem_reply(problem, request.request_id);
+}
+
+HttpReply ApiEndpoint::refuse(const PgOutcome& outcome, const HttpRequest& request) const {
+    return database_refusal(outcome, request.request_id, log_);
+}
+
+asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
+    const ApiRoute route = document_.find(request.method, request.path);
+    if (route.operation == nullptr) {
+        HttpReply reply = refuse(route.allow.empty()
+                                     ? Problem{404, "not_found", "There is no such path", request.path, "", ""}
+                                     : Problem{405, "method_not_allowed", "The path does not take that method",
+                                               "it takes " + route.allow, "", ""},
+                                 request);
+        if (!route.allow.empty()) {
+            reply.headers.emplace_back("Allow", route.allow);
+        }
+        co_return reply;
+    }
+    const ApiOperation& operation = *route.operation;
+    if (operation.id == kOpenApi) {
+        co_return HttpReply{200, {{"Content-Type", "application/json"}, {"Cache-Control", "max-age=300"}},
+                            document_.text(), nullptr};
+    }
+    const std::string token = bearer_token(request);
+    BudgetState budget;
+    if (auto problem = co_await take_budget(operation, request, token, budget)) {
+        HttpReply reply = refuse(*problem, request);
+        add_budget(reply, budget);
+        if (problem->status == 429) {
+            reply.headers.emplace_back("Retry-After", std::to_string(std::max<std::int64_t>(budget.reset_seconds, 1)));
+        } else if (problem->status == 401) {
+            reply.headers.emplace_back("WWW-Authenticate", "Bearer");
+        }
+        co_return reply;
+    }
+    HttpReply reply;
+    auto read = read_api_request(route, request);
+    if (const Problem* problem = std::get_if<Problem>(&read)) {
+        reply = refuse(*problem, request);
+    } else {
+        reply = co_await run(operation, request, token, std::get<ApiRequest>(read));
+    }
+    add_budget(reply, budget);
+    co_return reply;
+}
+
+asio::awaitable<std::optional<Problem>> ApiEndpoint::take_budget(const ApiOperation& operation,
+                                                                 const HttpRequest& request,
+                                                                 const std::string& token, BudgetState& state) {
+    if (token.empty()) {
+        co_return Problem{401, "unauthenticated", "A token is needed",
+                          "give one in the header Authorization: Bearer TOKEN", "",
+                          "sync.create_api_token makes one"};
+    }
+    const std::int64_t wanted = budgets_.wanted(token, unix_now());
+    if (wanted > 0) {
+        // In a transaction of its own: a request that fails counts as well.
+        std::vector<PgStatement> statements;
+        statements.push_back(begin_request(operation, request, token, wanted));
+        const PgOutcome outcome = co_await pool_.run(std::move(statements));
+        if (outcome.status != PgOutcome::Status::done) {
+            budgets_.forget(token);
+            co_return database_problem(outcome);
+        }
+        budgets_.granted(token, grant_of(outcome.results.at(0).get()));
+    }
+    state = budgets_.use(token, unix_now());
+    if (!state.allowed) {
+        co_return Problem{429, "rate_limited", "Too many requests",
+                          "this token may make " + std::to_string(*state.limit) + " requests a minute", "", ""};
+    }
+    co_return std::nullopt;
+}
+
+asio::awaitable<HttpReply> ApiEndpoint::run(const ApiOperation& operation, const HttpRequest& request,
+                                            const std::string& token, const ApiRequest& read) {
+    const std::string* key = operation.idempotent ? request.header("idempotency-key") : nullptr;
+    if (key != nullptr) {
+        co_return co_await run_once(operation, request, token, read, *key);
+    }
+    for (int tries = 1;; ++tries) {
+        std::vector<PgStatement> statements = statements_.at(operation.id).bind(read);
+        statements.insert(statements.begin(), begin_request(operation, request, token, 0));
+        const PgOutcome outcome = co_await pool_.run(std::move(statements));
+        if (outcome.status == PgOutcome::Status::done) {
+            co_return reply_of(operation, request, read, outcome);
+        }
+        if (!may_be_repeated(outcome) || tries == kMaxTries) {
+            co_return refuse(outcome, request);
+        }
+    }
+}
+
+// What was answered under the key is answered again; else the operation runs, and its answer is kept with it.
+asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, const HttpRequest& request,
+                                                 const std::string& token, const ApiRequest& read,
+                                                 const std::string& key) {
+    auto lease = co_await pool_.begin();
+    if (!lease) {
+        co_return refuse(PgOutcome{PgOutcome::Status::overloaded, {}, {}, {}, {}, {}, {}}, request);
+    }
+    std::vector<PgStatement> statements;
+    statements.push_back(begin_request(operation, request, token, 0));
+    statements.push_back({"SELECT replayed, status, headers ->> 'Location', headers ->> 'ETag', body "
+                          "FROM sync.begin_idempotent($1, $2, $3)",
+                          {key, operation.id, request_hash(request)}});
+    PgOutcome outcome = co_await lease->run(std::move(statements));
+    if (outcome.status != PgOutcome::Status::done) {
+        co_return refuse(outcome, request);
+    }
+    const Row kept = only_row(outcome.results.back().get(), 5);
+    if (kept.boolean(0)) {
+        co_return replayed_reply(kept);
+    }
+    outcome = co_await lease->run(statements_.at(operation.id).bind(read));
+    if (outcome.status != PgOutcome::Status::done) {
+        co_return refuse(outcome, request);
+    }
+    HttpReply reply = reply_of(operation, request, read, outcome);
+    if (reply.status >= 300) {
+        co_return reply;  // nothing happened: the lease is rolled back, and the key is free
+    }
+    std::vector<PgStatement> last;
+    last.push_back({"SELECT sync.end_idempotent($1, $2::int, $3::jsonb, $4)",
+                    {key, std::to_string(reply.status), kept_headers(reply), reply.body}});
+    outcome = co_await lease->commit(std::move(last));
+    if (outcome.status != PgOutcome::Status::done) {
+        co_return refuse(outcome, request);
+    }
+    co_return reply;
+}
+
+HttpReply ApiEndpoint::reply_of(const ApiOperation& operation, const HttpRequest& request, const ApiRequest& read,
+                                const PgOutcome& outcome) const {
+    const PGresult* result = outcome.results.back().get();
+    if (read.order) {
+        return list_reply(result, read);
+    }
+    if (PQntuples(result) != 1) {
+        return refuse(Problem{404, "not_found", "There is no such thing", "", "", ""}, request);
+    }
+    return object_reply(result, operation.status, request);
+}
+
+}  // namespace sync_engine

@@ -1,0 +1,48 @@
+#pragma once
+
+// /api/v2: each request is one operation of the API's description, which is one transaction of the statements that go
+// by its name, under the rights and the tenant of the request's token. Nothing is decided here that psql could not do.
+
+#include <map>
+#include <string>
+
+#include "gateway/api/api_document.hpp"
+#include "gateway/api/operation_sql.hpp"
+#include "gateway/api/request_budget.hpp"
+#include "gateway/handler.hpp"
+#include "gateway/pg_pool.hpp"
+#include "process/log.hpp"
+
+namespace sync_engine {
+
+class ApiEndpoint : public Handler {
+  public:
+    // `pool` and `log` are borrowed. Throws std::runtime_error where description and statements do not fit.
+    ApiEndpoint(PgPool& pool, Logger& log);
+
+    boost::asio::awaitable<HttpReply> handle(HttpRequest request) override;
+
+    const ApiDocument& document() const noexcept { return document_; }
+
+  private:
+    boost::asio::awaitable<std::optional<Problem>> take_budget(const ApiOperation& operation,
+                                                               const HttpRequest& request, const std::string& token,
+                                                               BudgetState& state);
+    boost::asio::awaitable<HttpReply> run(const ApiOperation& operation, const HttpRequest& request,
+                                          const std::string& token, const ApiRequest& read);
+    boost::asio::awaitable<HttpReply> run_once(const ApiOperation& operation, const HttpRequest& request,
+                                               const std::string& token, const ApiRequest& read,
+                                               const std::string& key);
+    HttpReply reply_of(const ApiOperation& operation, const HttpRequest& request, const ApiRequest& read,
+                       const PgOutcome& outcome) const;
+    HttpReply refuse(const Problem& problem, const HttpRequest& request) const;
+    HttpReply refuse(const PgOutcome& outcome, const HttpRequest& request) const;
+
+    PgPool& pool_;
+    Logger& log_;
+    ApiDocument document_;
+    std::map<std::string, OperationSql> statements_;
+    RequestBudgets budgets_;
+};
+
+}  // namespace sync_engine

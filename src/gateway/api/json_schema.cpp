@@ -1,0 +1,132 @@
+#include "gateway/api/json_schema.hpp"
+
+#include <string_view>
+
+#include <rapidjson/pointer.h>
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+namespace sync_engine {
+
+namespace {
+
+std::string to_text(const rapidjson::Pointer& pointer) {
+    rapidjson::StringBuffer buffer;
+    pointer.Stringify(buffer);
+    return buffer.GetString();
+}
+
+std::string to_text(const rapidjson::Value& value) {
+    rapidjson::StringBuffer buffer;
+    rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
+    value.Accept(writer);
+    return buffer.GetString();
+}
+
+std::string joined(const rapidjson::Value& values) {
+    if (!values.IsArray()) {
+        return values.IsString() ? values.GetString() : to_text(values);
+    }
+    std::string out;
+    for (const auto& value : values.GetArray()) {
+        out += out.empty() ? "" : ", ";
+        out += value.IsString() ? value.GetString() : to_text(value);
+    }
+    return out;
+}
+
+std::string escaped(std::string_view name) {
+    std::string out;
+    for (const char c : name) {
+        out += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
+    }
+    return out;
+}
+
+// The member that is missing, or that nobody knows: the validator tells the object alone.
+std::optional<SchemaFault> member_fault(const rapidjson::Value& schema, const rapidjson::Value& object,
+                                        const std::string& pointer, std::string_view keyword) {
+    if (!object.IsObject()) {
+        return std::nullopt;
+    }
+    if (keyword == "required" && schema.HasMember("required")) {
+        for (const auto& name : schema["required"].GetArray()) {
+            if (!object.HasMember(name)) {
+                return SchemaFault{pointer + "/" + escaped(name.GetString()), "is missing"};
+            }
+        }
+    }
+    if (keyword == "additionalProperties" && schema.HasMember("properties")) {
+        for (const auto& member : object.GetObject()) {
+            if (!schema["properties"].HasMember(member.name)) {
+                return SchemaFault{pointer + "/" + escaped(member.name.GetString()), "is not known here"};
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+struct Wording {
+    std::string_view keyword;
+    std::string_view before;
+    std::string_view after;
+};
+
+// What is said of each keyword, around its value in the schema.
+constexpr Wording kWordings[] = {
+    {"type", "must be of type ", ""},
+    {"enum", "must be one of ", ""},
+    {"minLength", "must have at least ", " characters"},
+    {"maxLength", "must have at most ", " characters"},
+    {"minimum", "must be at least ", ""},
+    {"maximum", "must be at most ", ""},
+    {"minItems", "must have at least ", " elements"},
+    {"maxItems", "must have at most ", " elements"},
+    {"minProperties", "must have at least ", " members"},
+    {"maxProperties", "must have at most ", " members"},
+    {"pattern", "must match ", ""},
+    {"uniqueItems", "must not have an element twice", ""},
+};
+
+std::string wording(const rapidjson::Value* schema, std::string_view keyword) {
+    for (const Wording& known : kWordings) {
+        if (known.keyword != keyword) {
+            continue;
+        }
+        std::string out(known.before);
+        const std::string name(keyword);
+        if (keyword != "uniqueItems" && schema != nullptr && schema->IsObject() && schema->HasMember(name)) {
+            out += joined((*schema)[name]);
+        }
+        return out + std::string(known.after);
+    }
+    return "is not as " + std::string(keyword) + " of its schema asks";
+}
+
+}  // namespace
+
+JsonSchema::JsonSchema(const rapidjson::Value& schema) {
+    auto source = std::make_shared<rapidjson::Document>();
+    source->CopyFrom(schema, source->GetAllocator());
+    compiled_ = std::make_shared<const rapidjson::SchemaDocument>(*source);
+    source_ = std::move(source);
+}
+
+std::optional<SchemaFault> JsonSchema::check(const rapidjson::Value& value) const {
+    rapidjson::SchemaValidator validator(*compiled_);
+    if (value.Accept(validator)) {
+        return std::nullopt;
+    }
+    const std::string pointer = to_text(validator.GetInvalidDocumentPointer());
+    const std::string_view keyword = validator.GetInvalidSchemaKeyword();
+    const rapidjson::Value* schema = validator.GetInvalidSchemaPointer().Get(*source_);
+    const rapidjson::Value* at = rapidjson::Pointer(pointer.c_str()).Get(value);
+    if (schema != nullptr && schema->IsObject() && at != nullptr) {
+        if (auto fault = member_fault(*schema, *at, pointer, keyword)) {
+            return fault;
+        }
+    }
+    return SchemaFault{pointer, wording(schema, keyword)};
+}
+
+}  // namespace sync_engine
