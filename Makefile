@@ -1,4 +1,4 @@
-# sync_engine: the extension (PGXS), the executor (CMake), tests, demo and bench. `make help` lists the
+# sync_engine: the extension (PGXS), the executor and the gateway (CMake), tests, demo and bench. `make help` lists the
 # targets.
 EXTENSION := control/sync_engine
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" control/sync_engine.control)
@@ -22,11 +22,11 @@ PG_CXXFLAGS = -std=c++20 -O2 -g -Wall -Wextra $(WERROR) -Wno-unused-parameter -f
 	-Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
 SHLIB_LINK := -lstdc++ -Wl,--version-script=src/extension/exports.map
 
-# The executor and the unit tests.
+# The executor, the gateway and the unit tests.
 BUILD_DIR ?= build
 EXECUTOR_PREFIX ?= /usr/local
 CMAKE_FLAGS ?=
-EXECUTOR := $(BUILD_DIR)/sync-executor
+PROGRAMS := sync-executor sync-gateway
 
 # For `make installcheck` against a running server.
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
@@ -55,16 +55,17 @@ control/sync_engine--%--$(EXTVERSION).sql: src/schema/upgrade/%--$(EXTVERSION).s
 
 $(OBJS): $(wildcard src/core/*.hpp src/extension/*.hpp)
 
-build: all executor ## build the extension and sync-executor
+build: all executor ## build the extension, sync-executor and sync-gateway
 
 executor:
 	cmake -S . -B $(BUILD_DIR) -DSYNC_BUILD_TESTS=OFF $(if $(CI),-DWERROR=ON) $(CMAKE_FLAGS) >/dev/null
 	cmake --build $(BUILD_DIR) --parallel $(or $(JOBS),$(shell nproc))
 
-# The executor goes into EXECUTOR_PREFIX/bin if it was built; EXTENSION_ONLY=1 leaves it out.
-install: install-executor ## install the extension and sync-executor (PG_CONFIG, EXECUTOR_PREFIX, EXTENSION_ONLY)
+# The programs go into EXECUTOR_PREFIX/bin if they were built; EXTENSION_ONLY=1 leaves them out.
+install: install-executor ## install the extension and both programs (PG_CONFIG, EXECUTOR_PREFIX, EXTENSION_ONLY)
 install-executor:
-	$(if $(EXTENSION_ONLY),,test ! -x $(EXECUTOR) || install -D -m 755 $(EXECUTOR) $(DESTDIR)$(EXECUTOR_PREFIX)/bin/sync-executor)
+	$(if $(EXTENSION_ONLY),,for program in $(PROGRAMS); do \
+		test ! -x $(BUILD_DIR)/$$program || install -D -m 755 $(BUILD_DIR)/$$program $(DESTDIR)$(EXECUTOR_PREFIX)/bin/$$program || exit; done)
 
 demo: ## see it sync: private server, demo API, executor (DEMO_SECONDS=60; SOURCE=github REPO=owner/name)
 	@scripts/demo.sh

@@ -88,19 +88,19 @@ def uncommented():
 
 
 def not_for_core():
-    foreign = "postgres|fmgr|utils/|libpq|curl/|extension/|executor/|connectors/|notify/|chrono>"
+    foreign = "postgres|fmgr|utils/|libpq|curl/|extension/|executor/|process/|gateway/|connectors/|notify/|chrono>"
     includes = rf'^\s*#\s*include\s*[<"]({foreign})[^\n]*'
     clocks = r"\b(std::time|gettimeofday|clock_gettime)\b"
     return matches(files("src/core"), includes) + matches(files("src/core"), clocks)
 
 
 def not_for_connectors():
-    includes = r'^\s*#\s*include\s*[<"](postgres|fmgr|libpq|curl/|extension/|executor/|notify/)[^\n]*'
+    includes = r'^\s*#\s*include\s*[<"](postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/|notify/)[^\n]*'
     return matches(files("src/connectors"), includes)
 
 
 def not_for_notify():
-    foreign = "postgres|fmgr|libpq|curl/|extension/|executor/|fstream>|chrono>|sys/|openssl/(ssl|bio|rand)"
+    foreign = "postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/|fstream>|chrono>|sys/|openssl/(ssl|bio|rand)"
     clocks = r"\b(std::time|gettimeofday|clock_gettime)\b"
     includes = rf'^\s*#\s*include\s*[<"]({foreign})[^\n]*'
     return matches(files("src/notify"), includes) + matches(files("src/notify"), clocks)

@@ -44,7 +44,8 @@ analyse() {
 }
 
 "$root/scripts/install-deps.sh" test
-mapfile -t tidied < <(git ls-files -co --exclude-standard 'src/core/*.cpp' 'src/connectors/*.cpp' 'src/notify/*.cpp' 'src/executor/*.cpp')
+mapfile -t tidied < <(git ls-files -co --exclude-standard 'src/core/*.cpp' 'src/connectors/*.cpp' 'src/notify/*.cpp' 'src/process/*.cpp' \
+    'src/executor/*.cpp' 'src/gateway/*.cpp')
 mapfile -t shells < <(git grep -lE '^#!.*\b(ba)?sh$' -- . ; printf '%s\n' scripts/lib.sh)
 
 check clang-format clang-format --dry-run -Werror "${cpp[@]}"

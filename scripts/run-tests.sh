@@ -135,7 +135,7 @@ copy_tree() {
     local dir
     for dir in build build/sanitize; do
         mkdir -p "$tree/$dir"
-        cp -r "$root/$dir/sync-executor" "$root/$dir/unit" "$tree/$dir/" 2>/dev/null || true
+        cp -r "$root/$dir/sync-executor" "$root/$dir/sync-gateway" "$root/$dir/unit" "$tree/$dir/" 2>/dev/null || true
     done
     for dir in $(package_folders); do
         cp -r "$root/build/npm/$dir/node_modules" "$tree/test/$dir/"

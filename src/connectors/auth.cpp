@@ -98,7 +98,7 @@ std::vector<std::string> secret_parameters(const HttpConfig& config) {
     return names;
 }
 
-std::vector<std::string> sent_secrets(const HttpConfig& config, const HttpRequest& request) {
+std::vector<std::string> sent_secrets(const HttpConfig& config, const ApiRequest& request) {
     std::vector<std::string> found;
     for (const std::string& name : secret_parameters(config)) {
         for (std::string& value : parameter_values(request.url, name)) {

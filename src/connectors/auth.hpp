@@ -32,7 +32,7 @@ std::variant<Credentials, Failure> credentials(const AuthConfig& auth, const Tem
 std::vector<std::string> secret_parameters(const HttpConfig& config);
 
 // Every secret that went out with `request`, for keeping it out of messages.
-std::vector<std::string> sent_secrets(const HttpConfig& config, const HttpRequest& request);
+std::vector<std::string> sent_secrets(const HttpConfig& config, const ApiRequest& request);
 
 std::string base64(std::string_view bytes);
 // What base64 was made of; malformed text ends it.

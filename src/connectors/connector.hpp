@@ -49,7 +49,7 @@ struct Page {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
-struct HttpRequest {
+struct ApiRequest {
     std::string method = "GET";
     std::string url;
     Headers headers;
@@ -85,7 +85,7 @@ struct ConfigError {
     std::string message;
 };
 
-using Step = std::variant<HttpRequest, Page, Failure>;
+using Step = std::variant<ApiRequest, Page, Failure>;
 using Outcome = std::variant<Page, Failure>;
 
 class Connector {
@@ -94,7 +94,7 @@ class Connector {
     // What to send for the job, or at once what it came to. `now` is the time of the claim.
     virtual Step prepare(const Job& job, SecretResolver& secrets, TimestampUs now) const = 0;
     // What the reply means. `request` is what prepare returned.
-    virtual Outcome interpret(const Job& job, const HttpRequest& request, const HttpResponse& response,
+    virtual Outcome interpret(const Job& job, const ApiRequest& request, const HttpResponse& response,
                               TimestampUs now) const = 0;
     // What is wrong with a configuration, empty when nothing is.
     virtual std::vector<ConfigError> validate(std::string_view config_json) const = 0;

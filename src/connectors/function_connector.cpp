@@ -182,7 +182,7 @@ std::string request_body(const Job& job, const FunctionConfig& config) {
 }
 
 std::optional<Failure> add_headers(const FunctionConfig& config, SecretResolver& secrets,
-                                   std::string_view host, HttpRequest& request) {
+                                   std::string_view host, ApiRequest& request) {
     const auto add = [&](std::string name, const rapidjson::Value& value,
                          std::string_view prefix) -> std::optional<Failure> {
         auto text = resolve(value, secrets, host);
@@ -228,7 +228,7 @@ class FunctionConnector final : public Connector {
                 return permanent("refused", string_view_of(*refused));
             }
         }
-        HttpRequest request;
+        ApiRequest request;
         request.method = "POST";
         request.url = config.url;
         request.timeout_ms = config.timeout_ms;
@@ -243,7 +243,7 @@ class FunctionConnector final : public Connector {
         return request;
     }
 
-    Outcome interpret(const Job&, const HttpRequest& request, const HttpResponse& response,
+    Outcome interpret(const Job&, const ApiRequest& request, const HttpResponse& response,
                       TimestampUs now) const override {
         return read_function_reply(request, response, now);
     }

@@ -29,7 +29,7 @@ std::string excerpt(std::string_view body) {
     return clean_json(excerpt_of(body)).text;
 }
 
-Failure transport_failure(const HttpRequest& request, const HttpResponse& response) {
+Failure transport_failure(const ApiRequest& request, const HttpResponse& response) {
     if (response.error_code == "body_too_large") {
         return failure(FailureKind::permanent, response.error_code,
                        "the reply is larger than " + std::to_string(request.max_body_bytes) + " bytes");
@@ -152,7 +152,7 @@ Outcome read_page(const rapidjson::Document& document, std::size_t replaced) {
 
 }  // namespace
 
-Outcome read_function_reply(const HttpRequest& request, const HttpResponse& response, TimestampUs now) {
+Outcome read_function_reply(const ApiRequest& request, const HttpResponse& response, TimestampUs now) {
     if (!response.error_code.empty()) {
         return transport_failure(request, response);
     }

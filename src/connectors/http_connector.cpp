@@ -31,12 +31,12 @@ Step HttpConnector::prepare(const Job& job, SecretResolver& secrets, TimestampUs
     if (auto* failure = std::get_if<Failure>(&request)) {
         return std::move(*failure);
     }
-    return std::move(std::get<HttpRequest>(request));
+    return std::move(std::get<ApiRequest>(request));
 } catch (const std::exception&) {
     return internal_failure();
 }
 
-Outcome HttpConnector::interpret(const Job& job, const HttpRequest& request, const HttpResponse& response,
+Outcome HttpConnector::interpret(const Job& job, const ApiRequest& request, const HttpResponse& response,
                                  TimestampUs now) const try {
     std::vector<ConfigError> errors;
     const HttpConfig config = read_http_config(job.config_json, errors);

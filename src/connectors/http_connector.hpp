@@ -8,7 +8,7 @@ namespace sync_engine {
 class HttpConnector final : public Connector {
   public:
     Step prepare(const Job& job, SecretResolver& secrets, TimestampUs now) const override;
-    Outcome interpret(const Job& job, const HttpRequest& request, const HttpResponse& response,
+    Outcome interpret(const Job& job, const ApiRequest& request, const HttpResponse& response,
                       TimestampUs now) const override;
     std::vector<ConfigError> validate(std::string_view config_json) const override;
 };

@@ -44,7 +44,7 @@ struct Reading {
     const Job& job;
     const HttpConfig& config;
     const SyncCursor& cursor;
-    const HttpRequest& request;
+    const ApiRequest& request;
     const HttpResponse& response;
     TimestampUs now;
     std::vector<std::string> secrets;
@@ -232,7 +232,7 @@ Outcome read_page(Reading& reading) {
 }  // namespace
 
 Outcome read_http_reply(const Job& job, const HttpConfig& config, const SyncCursor& cursor,
-                        const HttpRequest& request, const HttpResponse& response, TimestampUs now) {
+                        const ApiRequest& request, const HttpResponse& response, TimestampUs now) {
     Reading reading{job, config, cursor, request, response, now, sent_secrets(config, request), {}, {}};
     if (!response.error_code.empty()) {
         return transport_failure(request, response, reading.secrets);

@@ -8,6 +8,6 @@ namespace sync_engine {
 
 // What the reply to `request` comes to, for a job whose cursor is `cursor`.
 Outcome read_http_reply(const Job& job, const HttpConfig& config, const SyncCursor& cursor,
-                        const HttpRequest& request, const HttpResponse& response, TimestampUs now);
+                        const ApiRequest& request, const HttpResponse& response, TimestampUs now);
 
 }  // namespace sync_engine

@@ -126,7 +126,7 @@ std::variant<std::string, Failure> first_url(const HttpConfig& config, const Pag
 
 // The headers and secret parameters of a request to the provider's own origin.
 std::optional<Failure> add_headers_and_secrets(const HttpConfig& config, const TemplateScope& scope,
-                                               SecretResolver& secrets, HttpRequest& request) {
+                                               SecretResolver& secrets, ApiRequest& request) {
     auto auth = credentials(config.auth, scope, secrets, config.base.host);
     if (auto* failure = std::get_if<Failure>(&auth)) {
         return std::move(*failure);
@@ -160,7 +160,7 @@ std::optional<Failure> add_headers_and_secrets(const HttpConfig& config, const T
     return std::nullopt;
 }
 
-void add_harmless_headers(const HttpConfig& config, const TemplateScope& scope, HttpRequest& request) {
+void add_harmless_headers(const HttpConfig& config, const TemplateScope& scope, ApiRequest& request) {
     for (const NamedText& entry : config.headers) {
         const bool harmless = std::ranges::any_of(
             kHarmlessHeaders, [&](std::string_view name) { return same_ignoring_case(entry.name, name); });
@@ -173,7 +173,7 @@ void add_harmless_headers(const HttpConfig& config, const TemplateScope& scope, 
     }
 }
 
-std::optional<Failure> check_headers(const HttpRequest& request) {
+std::optional<Failure> check_headers(const ApiRequest& request) {
     for (const auto& [name, value] : request.headers) {
         if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
             return permanent_failure("bad_config", "the value of the header " + name + " holds a line break");
@@ -216,12 +216,12 @@ std::variant<SyncCursor, Failure> current_cursor(const Job& job, const HttpConfi
     return *std::move(cursor);
 }
 
-std::variant<HttpRequest, Failure> build_request(const Job& job, const HttpConfig& config,
-                                                 const SyncCursor& cursor, SecretResolver& secrets,
-                                                 TimestampUs now) {
+std::variant<ApiRequest, Failure> build_request(const Job& job, const HttpConfig& config,
+                                                const SyncCursor& cursor, SecretResolver& secrets,
+                                                TimestampUs now) {
     Documents documents;
     fill_documents(job, config, cursor, now, documents);
-    HttpRequest request;
+    ApiRequest request;
     request.prepared_at = now;
     request.timeout_ms = config.timeout_ms;
     request.connect_timeout_ms = config.connect_timeout_ms;

@@ -17,8 +17,8 @@ std::optional<Failure> config_failure(const HttpConfig& config, const std::vecto
 // given up, and the run begins anew from the watermark. A permanent failure when it is not a cursor.
 std::variant<SyncCursor, Failure> current_cursor(const Job& job, const HttpConfig& config, TimestampUs now);
 
-std::variant<HttpRequest, Failure> build_request(const Job& job, const HttpConfig& config,
-                                                 const SyncCursor& cursor, SecretResolver& secrets,
-                                                 TimestampUs now);
+std::variant<ApiRequest, Failure> build_request(const Job& job, const HttpConfig& config,
+                                                const SyncCursor& cursor, SecretResolver& secrets,
+                                                TimestampUs now);
 
 }  // namespace sync_engine

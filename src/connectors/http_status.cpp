@@ -66,7 +66,7 @@ double limited_seconds(const RateLimit& limit) {
 
 }  // namespace
 
-Failure transport_failure(const HttpRequest& request, const HttpResponse& response,
+Failure transport_failure(const ApiRequest& request, const HttpResponse& response,
                           const std::vector<std::string>& secrets) {
     const std::string message = redacted(response.error_message, secrets);
     if (response.error_code == "blocked_address") {

@@ -11,7 +11,7 @@
 namespace sync_engine {
 
 // What to make of a request that got no reply.
-Failure transport_failure(const HttpRequest& request, const HttpResponse& response,
+Failure transport_failure(const ApiRequest& request, const HttpResponse& response,
                           const std::vector<std::string>& secrets);
 
 // What to make of a reply whose status is neither 2xx nor an expected 304.

@@ -126,7 +126,7 @@ class NoopConnector final : public Connector {
         return page(job, config, now);
     }
 
-    Outcome interpret(const Job&, const HttpRequest&, const HttpResponse&, TimestampUs) const override {
+    Outcome interpret(const Job&, const ApiRequest&, const HttpResponse&, TimestampUs) const override {
         return Failure{FailureKind::permanent, R"({"code":"noop","message":"noop sends nothing"})",
                        std::nullopt};
     }

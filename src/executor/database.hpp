@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "executor/event_loop.hpp"
-#include "executor/log.hpp"
+#include "process/log.hpp"
 #include "executor/metrics.hpp"
-#include "executor/pg_handles.hpp"
-#include "executor/retry_delay.hpp"
+#include "process/pg_handles.hpp"
+#include "process/retry_delay.hpp"
 
 namespace sync_engine {
 

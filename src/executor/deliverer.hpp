@@ -8,9 +8,9 @@
 #include "executor/database.hpp"
 #include "executor/deliveries.hpp"
 #include "executor/delivery_results.hpp"
-#include "executor/log.hpp"
+#include "process/log.hpp"
 #include "executor/metrics.hpp"
-#include "executor/retry_delay.hpp"
+#include "process/retry_delay.hpp"
 #include "executor/test_stops.hpp"
 
 namespace sync_engine {

@@ -4,7 +4,7 @@
 #include <utility>
 #include <variant>
 
-#include "executor/wall_clock.hpp"
+#include "process/wall_clock.hpp"
 #include "notify/webhook.hpp"
 
 namespace sync_engine {
@@ -43,7 +43,7 @@ void Deliveries::send_webhook(Held& held) {
         fail_soon(held, std::move(*refused));
         return;
     }
-    held.transfer = tools_.webhooks.start(std::get<HttpRequest>(request),
+    held.transfer = tools_.webhooks.start(std::get<ApiRequest>(request),
                                           [this, id = held.claimed.delivery.delivery_id,
                                            token = held.claimed.claim_token](const HttpResponse& response) {
                                               finish(id, token, webhook_outcome(response, wall_clock_now()));

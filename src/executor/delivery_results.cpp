@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "core/utf8.hpp"
-#include "executor/json_string.hpp"
+#include "process/json_string.hpp"
 
 namespace sync_engine {
 

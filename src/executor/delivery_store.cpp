@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "executor/pg_values.hpp"
+#include "process/pg_values.hpp"
 
 namespace sync_engine {
 

@@ -37,7 +37,7 @@ bool is_field_value(std::string_view text) {
 }
 
 // Why the request cannot be sent; empty when it can.
-std::string fault_of(const HttpRequest& request) {
+std::string fault_of(const ApiRequest& request) {
     if (!is_token(request.method)) {
         return "the request's method is not a token";
     }
@@ -92,7 +92,7 @@ HttpClient::~HttpClient() {
     }
 }
 
-HttpClient::TransferId HttpClient::start(const HttpRequest& request, Done done) {
+HttpClient::TransferId HttpClient::start(const ApiRequest& request, Done done) {
     auto owned = std::make_unique<Transfer>(*this, next_id_++, std::move(done));
     Transfer& transfer = *owned;
     transfers_.emplace(transfer.id, std::move(owned));
@@ -139,7 +139,7 @@ CurlEasy HttpClient::take_handle() {
     return easy;
 }
 
-void HttpClient::configure(Transfer& transfer, const HttpRequest& request) {
+void HttpClient::configure(Transfer& transfer, const ApiRequest& request) {
     CURL* const easy = transfer.easy.get();
     curl_easy_reset(easy);
     transfer.body = request.body;

@@ -39,7 +39,7 @@ class HttpClient {
     HttpClient& operator=(const HttpClient&) = delete;
 
     // `done` is called once, later, from the event loop; not after cancel().
-    TransferId start(const HttpRequest& request, Done done);
+    TransferId start(const ApiRequest& request, Done done);
 
     // Of a transfer that has ended: no effect.
     void cancel(TransferId id);
@@ -50,7 +50,7 @@ class HttpClient {
     struct Transfer;
 
     CurlEasy take_handle();
-    void configure(Transfer& transfer, const HttpRequest& request);
+    void configure(Transfer& transfer, const ApiRequest& request);
     void finished(Transfer& transfer, CURLcode code);
     void settle(TransferId id);
     void deliver(TransferId id, HttpResponse response);

@@ -4,8 +4,8 @@
 #include <exception>
 
 #include "core/utf8.hpp"
-#include "executor/json_string.hpp"
-#include "executor/wall_clock.hpp"
+#include "process/json_string.hpp"
+#include "process/wall_clock.hpp"
 
 namespace sync_engine {
 
@@ -85,7 +85,7 @@ void Jobs::start(Held& held) {
     } catch (const std::exception& error) {
         step = internal_failure(error);
     }
-    if (auto* request = std::get_if<HttpRequest>(&step)) {
+    if (auto* request = std::get_if<ApiRequest>(&step)) {
         send(held, std::move(*request));
     } else if (auto* page = std::get_if<Page>(&step)) {
         finish(held, std::move(*page));
@@ -94,7 +94,7 @@ void Jobs::start(Held& held) {
     }
 }
 
-void Jobs::send(Held& held, HttpRequest request) {
+void Jobs::send(Held& held, ApiRequest request) {
     const std::int64_t id = held.claimed.job.job_id;
     held.request = std::move(request);
     tools_.stops.reach("sending");

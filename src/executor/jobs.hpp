@@ -11,9 +11,9 @@
 
 #include "connectors/connector.hpp"
 #include "executor/http_client.hpp"
-#include "executor/log.hpp"
+#include "process/log.hpp"
 #include "executor/metrics.hpp"
-#include "executor/redactor.hpp"
+#include "process/redactor.hpp"
 #include "executor/results.hpp"
 #include "executor/store.hpp"
 #include "executor/test_stops.hpp"
@@ -81,7 +81,7 @@ class Jobs {
     struct Held {
         ClaimedJob claimed;
         Stage stage = Stage::waiting;
-        HttpRequest request{};
+        ApiRequest request{};
         HttpClient::TransferId transfer = 0;
         Clock::time_point added{};
         Clock::time_point started{};
@@ -89,7 +89,7 @@ class Jobs {
     };
 
     void start(Held& held);
-    void send(Held& held, HttpRequest request);
+    void send(Held& held, ApiRequest request);
     void received(std::int64_t job_id, const HttpResponse& response);
     void finish(Held& held, Outcome result);
     Released give_up(const std::function<bool(const Held&)>& which);

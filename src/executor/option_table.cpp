@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "executor/option_values.hpp"
-#include "executor/pg_handles.hpp"
+#include "process/pg_handles.hpp"
 
 namespace sync_engine {
 

@@ -10,7 +10,7 @@
 #include <libpq-fe.h>
 
 #include "executor/option_table.hpp"
-#include "executor/pg_handles.hpp"
+#include "process/pg_handles.hpp"
 
 namespace sync_engine {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "executor/log.hpp"
+#include "process/log.hpp"
 #include "executor/secret_rules.hpp"
 #include "executor/smtp_client.hpp"
 

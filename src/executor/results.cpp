@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "executor/json_string.hpp"
+#include "process/json_string.hpp"
 
 namespace sync_engine {
 

@@ -8,10 +8,10 @@
 #include "executor/database.hpp"
 #include "executor/jobs.hpp"
 #include "executor/lanes.hpp"
-#include "executor/log.hpp"
+#include "process/log.hpp"
 #include "executor/metrics.hpp"
 #include "executor/results.hpp"
-#include "executor/retry_delay.hpp"
+#include "process/retry_delay.hpp"
 #include "executor/store.hpp"
 #include "executor/test_stops.hpp"
 

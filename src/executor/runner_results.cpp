@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "core/utf8.hpp"
-#include "executor/json_string.hpp"
+#include "process/json_string.hpp"
 #include "executor/runner.hpp"
 
 namespace sync_engine {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "connectors/connector.hpp"
-#include "executor/redactor.hpp"
+#include "process/redactor.hpp"
 #include "executor/secret_rules.hpp"
 
 namespace sync_engine {

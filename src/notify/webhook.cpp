@@ -32,7 +32,7 @@ std::string reply_excerpt(const std::string& body) {
 
 }  // namespace
 
-std::variant<HttpRequest, DeliveryOutcome> webhook_request(const Delivery& delivery, TimestampUs now) {
+std::variant<ApiRequest, DeliveryOutcome> webhook_request(const Delivery& delivery, TimestampUs now) {
     if (!parse_url(delivery.recipient)) {
         return refused_delivery("the webhook's URL is not a plain http or https URL");
     }
@@ -42,7 +42,7 @@ std::variant<HttpRequest, DeliveryOutcome> webhook_request(const Delivery& deliv
     if (!signature.fault.empty()) {
         return refused_delivery("the webhook cannot be signed: " + signature.fault);
     }
-    HttpRequest request;
+    ApiRequest request;
     request.method = "POST";
     request.url = delivery.recipient;
     request.headers = {{"content-type", "application/json"},

@@ -11,7 +11,7 @@
 namespace sync_engine {
 
 // What to send at the time `now`, or why nothing can be sent. The whole takes 20 s at most.
-std::variant<HttpRequest, DeliveryOutcome> webhook_request(const Delivery& delivery, TimestampUs now);
+std::variant<ApiRequest, DeliveryOutcome> webhook_request(const Delivery& delivery, TimestampUs now);
 
 // What came of it. 2xx is delivered, 410 gone; everything else, redirects too, failed.
 DeliveryOutcome webhook_outcome(const HttpResponse& response, TimestampUs now);

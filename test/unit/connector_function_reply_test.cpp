@@ -21,7 +21,7 @@ Outcome reply(long status, std::string body, Headers headers = {}) {
     response.status = status;
     response.body = std::move(body);
     response.headers = std::move(headers);
-    return function_connector()->interpret(Job{}, HttpRequest{}, response, kNow);
+    return function_connector()->interpret(Job{}, ApiRequest{}, response, kNow);
 }
 
 Page page_of(std::string body) {
@@ -252,7 +252,7 @@ TEST(FunctionTransport, DecidesTheKindOfFailure) {
         response.error_message = "it \"broke\"\xFF";
         response.status = 200;
         response.body = R"({"signals":[]})";
-        return summary(read_function_reply(HttpRequest{}, response, kNow));
+        return summary(read_function_reply(ApiRequest{}, response, kNow));
     };
     EXPECT_EQ(failed("body_too_large"), "permanent body_too_large: the reply is larger than 33554432 bytes");
     EXPECT_EQ(failed("blocked_address"), "permanent blocked_address: it \"broke\"\xEF\xBF\xBD");

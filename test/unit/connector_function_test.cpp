@@ -39,13 +39,13 @@ Step prepare(std::string config) {
     return prepare(job_with(std::move(config)));
 }
 
-HttpRequest request_of(const Job& job) {
+ApiRequest request_of(const Job& job) {
     Step step = prepare(job);
     EXPECT_EQ(summary(step), "request");
-    return std::get<HttpRequest>(std::move(step));
+    return std::get<ApiRequest>(std::move(step));
 }
 
-std::string sent_header(const HttpRequest& request, std::string_view name) {
+std::string sent_header(const ApiRequest& request, std::string_view name) {
     std::string values;
     for (const auto& [key, value] : request.headers) {
         values += key == name ? "[" + value + "]" : "";
@@ -58,7 +58,7 @@ TEST(FunctionRequest, SaysWhatIsAskedFor) {
         R"({"url":"https://fn.example/sync?x=1","limit":50,"timeout_seconds":2.5,"shop":"eu","n":2500.2500})");
     job.cursor_json = R"({"after":"x"})";
     job.input_json = "[1]";
-    const HttpRequest request = request_of(job);
+    const ApiRequest request = request_of(job);
     EXPECT_EQ(request.method, "POST");
     EXPECT_EQ(request.url, "https://fn.example/sync?x=1");
     EXPECT_EQ(request.timeout_ms, 2500);
@@ -73,7 +73,7 @@ TEST(FunctionRequest, SaysWhatIsAskedFor) {
 }
 
 TEST(FunctionRequest, HasNullsAndDefaultsForWhatIsMissing) {
-    const HttpRequest request = request_of(job_with(R"({"url":"http://fn.example"})"));
+    const ApiRequest request = request_of(job_with(R"({"url":"http://fn.example"})"));
     EXPECT_EQ(json_at(request.body, {"cursor"}), "");
     EXPECT_NE(request.body.find(R"("cursor":null,"input":null,"config":{})"), std::string::npos);
     EXPECT_EQ(json_at(request.body, {"limit"}), "1000");
@@ -92,7 +92,7 @@ TEST(FunctionRequest, QuotesNamesOfTenants) {
     Job job = job_with(R"({"url":"http://fn.example","a\"b":"\n"})");
     job.tenant_id = "a\"},\"limit\":9,\"x\":{\"\n\xC3\xA9";
     job.job_type = "web\\hook";
-    const HttpRequest request = request_of(job);
+    const ApiRequest request = request_of(job);
     EXPECT_EQ(json_at(request.body, {"connection", "tenant_id"}), job.tenant_id);
     EXPECT_EQ(json_at(request.body, {"job", "type"}), "web\\hook");
     EXPECT_EQ(json_at(request.body, {"config", "a\"b"}), "\n");
@@ -100,7 +100,7 @@ TEST(FunctionRequest, QuotesNamesOfTenants) {
 }
 
 TEST(FunctionRequest, KeepsSecretsOutOfTheBody) {
-    const HttpRequest request =
+    const ApiRequest request =
         request_of(job_with(R"({"url":"https://fn.example/","auth":{"type":"bearer","token":{"$env":"TOKEN"}},
         "headers":{"X-Key":{"$file":"key"},"X-Plain":"plain-value"},"sync_engine":{"origin":null,"provider_has_secret":true},
         "other":{"$env":"TOKEN"}})"));
@@ -114,7 +114,7 @@ TEST(FunctionRequest, KeepsSecretsOutOfTheBody) {
 }
 
 TEST(FunctionRequest, LeavesOutWhatIsTheConnectorsOwn) {
-    const HttpRequest request = request_of(job_with(
+    const ApiRequest request = request_of(job_with(
         R"({"url":"https://fn.example/","auth":{"type":"bearer","token":"t"},"headers":{},"sync_engine":{"allowed_hosts":[]},"deep":{"url":1,"auth":2}})"));
     EXPECT_NE(request.body.find(R"("config":{"deep":{"url":1,"auth":2}})"), std::string::npos)
         << request.body;

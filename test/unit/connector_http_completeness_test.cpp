@@ -131,7 +131,7 @@ TEST(HttpCompleteness, OddValueDoesNotSpoilTheWatermark) {
 
 TEST(HttpCompleteness, LagIsReckonedFromTheRequest) {
     Bench bench = max_of(R"(,"lag_seconds":60)");
-    const HttpRequest request = bench.request();
+    const ApiRequest request = bench.request();
     EXPECT_EQ(request.prepared_at, kNow);
     const Outcome slow = http_connector()->interpret(
         bench.job, request, {200, {}, R"([{"at":"2026-03-01T12:00:00Z"}])", "", ""}, add_seconds(kNow, 50));
@@ -143,7 +143,7 @@ TEST(HttpCompleteness, PositionThatGrowsTooOldUnderWayIsStillReadAsOne) {
         R"({"base_url":"https://api.example.com","paging":{"type":"page_number","param":"p",
             "resume_within_seconds":3600}})",
         R"({"page":{"number":7,"count":6,"started":"2026-03-01T11:00:00Z","written":"2026-03-01T11:00:00Z"}})");
-    const HttpRequest request = bench.request();
+    const ApiRequest request = bench.request();
     EXPECT_TRUE(has(request.url, "p=7"));
     const Outcome late =
         http_connector()->interpret(bench.job, request, {200, {}, "[1]", "", ""}, add_seconds(kNow, 30));

@@ -205,7 +205,7 @@ TEST(HttpConfig, SeveralErrorsComeTogether) {
 }
 
 TEST(HttpConfig, TimeoutsAndCapReachTheRequest) {
-    const HttpRequest request =
+    const ApiRequest request =
         Bench(
             R"({"base_url":"https://a","timeout_seconds":2.5,"connect_timeout_seconds":1,"max_body_bytes":4096})")
             .request();

@@ -21,7 +21,7 @@ Bench github(std::string cursor = "") {
 
 TEST(HttpGithub, FirstRequestAsksForEverything) {
     Bench bench = github();
-    const HttpRequest request = bench.request();
+    const ApiRequest request = bench.request();
     EXPECT_EQ(request.method, "GET");
     EXPECT_EQ(
         request.url,

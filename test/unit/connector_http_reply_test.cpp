@@ -168,7 +168,7 @@ TEST(HttpReply, SecretsDoNotComeBackInErrors) {
 
 TEST(HttpReply, ConfigurationThatChangedMeanwhile) {
     Bench bench(kConfig);
-    const HttpRequest request = bench.request();
+    const ApiRequest request = bench.request();
     for (const char* config :
          {"{}", "[", R"({"base_url":5})", R"({"base_url":"https://b","sync_engine":{"refused":"no"}})"}) {
         bench.job.config_json = config;

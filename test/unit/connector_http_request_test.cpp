@@ -134,7 +134,7 @@ TEST(HttpRequest, PagePositionGoesOnlyWhereItMay) {
     EXPECT_EQ(at("https://api.example.com/v1?page=2").request().url,
               "https://api.example.com/v1?page=2&k=k1");
     for (const char* url : {"https://pages.example.com/p?page=2", "https://other.example.com:8443/p"}) {
-        const HttpRequest request = at(url).request();
+        const ApiRequest request = at(url).request();
         EXPECT_EQ(request.url, url);
         EXPECT_EQ(request.headers, (Headers{{"Accept", "application/json"}}));
     }

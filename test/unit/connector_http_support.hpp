@@ -56,12 +56,12 @@ struct Bench {
 
     Step step() { return http_connector()->prepare(job, secrets, now); }
 
-    HttpRequest request() {
+    ApiRequest request() {
         Step result = step();
         if (auto* failure = std::get_if<Failure>(&result)) {
             ADD_FAILURE() << failure->error_json;
         }
-        return std::get<HttpRequest>(result);
+        return std::get<ApiRequest>(result);
     }
 
     Failure refused() { return std::get<Failure>(step()); }
@@ -95,7 +95,7 @@ struct Bench {
     }
 };
 
-inline std::string header_of(const HttpRequest& request, std::string_view name) {
+inline std::string header_of(const ApiRequest& request, std::string_view name) {
     for (const auto& [key, value] : request.headers) {
         if (key == name) {
             return value;

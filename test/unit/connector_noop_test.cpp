@@ -139,7 +139,7 @@ TEST(Noop, FailsForGoodOnABadConfiguration) {
 }
 
 TEST(Noop, ExpectsNoReply) {
-    EXPECT_EQ(summary(noop_connector()->interpret(Job{}, HttpRequest{}, HttpResponse{}, kNow)),
+    EXPECT_EQ(summary(noop_connector()->interpret(Job{}, ApiRequest{}, HttpResponse{}, kNow)),
               "permanent noop: noop sends nothing");
 }
 

@@ -67,7 +67,7 @@ inline std::string summary(const Failure& failure) {
 inline std::string summary(const Page&) {
     return "page";
 }
-inline std::string summary(const HttpRequest&) {
+inline std::string summary(const ApiRequest&) {
     return "request";
 }
 template <class... T>

@@ -8,7 +8,7 @@
 
 #include "executor/curl_handles.hpp"
 #include "executor/event_loop.hpp"
-#include "executor/retry_delay.hpp"
+#include "process/retry_delay.hpp"
 
 namespace sync_engine {
 namespace {

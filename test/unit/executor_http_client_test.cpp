@@ -16,7 +16,7 @@ class HttpClientTest : public testing::Test {
 
     HttpResponse fetch(HttpClient& client, const ScriptedServer& server, bool beginning_suffices,
                        std::size_t max_body_bytes = 1024) {
-        HttpRequest request;
+        ApiRequest request;
         request.method = "POST";
         request.url = "http://127.0.0.1:" + std::to_string(server.port()) + "/in";
         request.body = "{}";

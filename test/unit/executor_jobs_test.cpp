@@ -32,11 +32,11 @@ class ScriptedConnector : public Connector {
             return Failure{FailureKind::permanent, R"({"code":"c","message":"with s3cret-value"})",
                            std::nullopt};
         }
-        HttpRequest request;
+        ApiRequest request;
         request.url = "http://127.0.0.1:1/";
         return request;
     }
-    Outcome interpret(const Job&, const HttpRequest&, const HttpResponse& response,
+    Outcome interpret(const Job&, const ApiRequest&, const HttpResponse& response,
                       TimestampUs) const override {
         return Failure{FailureKind::transient, R"({"code":")" + response.error_code + "\"}", std::nullopt};
     }

@@ -9,8 +9,8 @@
 
 #include <rapidjson/document.h>
 
-#include "executor/json_string.hpp"
-#include "executor/log.hpp"
+#include "process/json_string.hpp"
+#include "process/log.hpp"
 
 namespace sync_engine {
 namespace {

@@ -6,7 +6,7 @@
 #include <map>
 #include <string>
 
-#include "executor/redactor.hpp"
+#include "process/redactor.hpp"
 #include "executor/secret_rules.hpp"
 #include "executor/secrets.hpp"
 

@@ -40,7 +40,7 @@ HttpResponse reply(long status, std::string body = "", Headers headers = {}) {
 
 TEST(WebhookRequest, IsThePayloadByteForByteWithItsSignature) {
     const Delivery one = delivery();
-    const auto request = std::get<HttpRequest>(webhook_request(one, kNow));
+    const auto request = std::get<ApiRequest>(webhook_request(one, kNow));
     EXPECT_EQ(request.method, "POST");
     EXPECT_EQ(request.url, one.recipient);
     EXPECT_EQ(request.body, one.payload);

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "executor/pg_handles.hpp"
+#include "process/pg_handles.hpp"
 
 namespace sync_engine {
 

@@ -1,9 +1,9 @@
-#include "executor/redactor.hpp"
+#include "process/redactor.hpp"
 
 #include <algorithm>
 #include <cstring>
 
-#include "executor/json_string.hpp"
+#include "process/json_string.hpp"
 
 namespace sync_engine {
 

@@ -1,4 +1,4 @@
-#include "executor/json_string.hpp"
+#include "process/json_string.hpp"
 
 #include "core/utf8.hpp"
 

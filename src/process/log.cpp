@@ -1,4 +1,4 @@
-#include "executor/log.hpp"
+#include "process/log.hpp"
 
 #include <array>
 #include <cerrno>
@@ -8,7 +8,7 @@
 
 #include <unistd.h>
 
-#include "executor/json_string.hpp"
+#include "process/json_string.hpp"
 
 namespace sync_engine {
 

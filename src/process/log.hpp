@@ -7,7 +7,7 @@
 #include <string_view>
 #include <variant>
 
-#include "executor/redactor.hpp"
+#include "process/redactor.hpp"
 
 namespace sync_engine {
 

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gateway/http_message.hpp"
+#include "gateway/pg_statement.hpp"
+#include "gateway/problem.hpp"
+#include "process/log.hpp"
+
+namespace sync_engine {
+
+struct DatabaseProblem {
+    Problem problem;
+    std::vector<std::pair<std::string, std::string>> headers;  // Retry-After, WWW-Authenticate
+};
+
+// What to tell a client of an outcome that is not done. What the database says about the client's own input is
+// passed on, but for rows that a message quotes and hints that are for who writes SQL; anything unexpected is an
+// internal error (500) of which the client learns nothing.
+DatabaseProblem database_problem(const PgOutcome& outcome);
+
+// The same as a reply; what is unexpected is logged under the request's id.
+HttpReply database_problem_reply(const PgOutcome& outcome, std::string_view request_id, Logger& log);
+
+// Whether a repetition may well succeed: two transactions were in each other's way.
+bool is_conflict_of_transactions(const PgOutcome& outcome);
+
+}  // namespace sync_engine

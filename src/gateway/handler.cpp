@@ -1,0 +1,7 @@
+#include "gateway/handler.hpp"
+
+namespace sync_engine {
+
+Handler::~Handler() = default;
+
+}  // namespace sync_engine

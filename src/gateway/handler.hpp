@@ -1,0 +1,22 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+
+#include "gateway/http_message.hpp"
+
+namespace sync_engine {
+
+// Answers requests. The server calls it from the one thread that there is, for many requests at a time. What
+// it throws becomes a 500; where the request takes too long, or its client is gone, the coroutine is
+// cancelled (terminal cancellation).
+class Handler {
+  public:
+    Handler() = default;
+    Handler(const Handler&) = delete;
+    Handler& operator=(const Handler&) = delete;
+    virtual ~Handler();
+
+    virtual boost::asio::awaitable<HttpReply> handle(HttpRequest request) = 0;
+};
+
+}  // namespace sync_engine

@@ -1,0 +1,277 @@
+#include "gateway/pg_pool.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+
+#include "gateway/pg_lease.hpp"
+#include "process/retry_delay.hpp"
+
+namespace sync_engine {
+
+namespace asio = boost::asio;
+
+namespace {
+
+double seconds_since(SteadyTime from) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
+}
+
+// A request for a connection: for one pipeline or, where there is a link, for a transaction.
+struct Turn {
+    explicit Turn(const asio::any_io_executor& executor) : task(std::make_shared<PgTask>(executor)) {}
+
+    std::shared_ptr<PgTask> task;
+    std::shared_ptr<PgPool::Lease::Link> link;
+    SteadyTime since = std::chrono::steady_clock::now();
+    bool taken = false;
+};
+
+}  // namespace
+
+PgPoolObserver::~PgPoolObserver() = default;
+
+class PgPool::Impl : public std::enable_shared_from_this<Impl> {
+  public:
+    Impl(const asio::any_io_executor& executor, Logger& log, PgPoolOptions options, PgPoolObserver* observer)
+        : executor_(executor),
+          log_(log),
+          options_(std::move(options)),
+          observer_(observer == nullptr ? &nobody_ : observer) {}
+
+    void open_one();
+    void close();
+    // Until the turn is over, for a link: taken. False: it was not taken in time.
+    asio::awaitable<bool> wait(std::shared_ptr<Turn> turn);
+    PgOutcome refusal() const;
+    PgPoolFigures figures() const;
+
+    const asio::any_io_executor& executor() const noexcept { return executor_; }
+    const PgPoolOptions& options() const noexcept { return options_; }
+
+  private:
+    struct Slot {
+        Slot(const asio::any_io_executor& executor, Logger& log, const PgSettings& settings)
+            : session(executor, log, settings) {}
+        PgSession session;
+        RetryDelay delay{0.1, 5};
+        bool starting = true;  // has not been connected yet
+        bool busy = false;
+    };
+
+    // Takes the turn out of the queue when who waits for it goes.
+    struct Place {
+        Impl& pool;
+        const std::shared_ptr<Turn>& turn;
+        ~Place() { std::erase(pool.queue_, turn); }
+    };
+
+    void call_somebody();
+    asio::awaitable<void> work(std::shared_ptr<Slot> slot);
+    asio::awaitable<void> connect(Slot& slot);
+    asio::awaitable<void> serve(Slot& slot, std::shared_ptr<Turn> turn);
+    asio::awaitable<void> rest(const std::shared_ptr<Slot>& slot);
+
+    asio::any_io_executor executor_;
+    Logger& log_;
+    PgPoolOptions options_;
+    PgPoolObserver nobody_;
+    PgPoolObserver* observer_;
+    std::vector<std::shared_ptr<Slot>> slots_;
+    std::vector<Slot*> resting_;  // the one that rests longest first
+    std::deque<std::shared_ptr<Turn>> queue_;
+    bool closed_ = false;
+};
+
+void PgPool::Impl::open_one() {
+    slots_.push_back(std::make_shared<Slot>(executor_, log_, options_.connection));
+    asio::co_spawn(
+        executor_,
+        [self = shared_from_this(), slot = slots_.back()]() -> asio::awaitable<void> { return self->work(slot); },
+        asio::detached);
+}
+
+void PgPool::Impl::close() {
+    closed_ = true;
+    for (const auto& slot : slots_) {
+        slot->session.abort();
+    }
+    for (const auto& turn : std::exchange(queue_, {})) {
+        turn->taken = true;
+        turn->task->finish(refusal());
+    }
+}
+
+// The one that has worked last, whose statements are prepared; or one more connection, unless enough are on
+// their way.
+void PgPool::Impl::call_somebody() {
+    if (!resting_.empty()) {
+        Slot* slot = resting_.back();
+        resting_.pop_back();
+        slot->session.wake();
+        return;
+    }
+    const auto starting = std::ranges::count_if(slots_, [](const auto& slot) { return slot->starting; });
+    if (slots_.size() < options_.size && static_cast<std::size_t>(starting) < queue_.size()) {
+        open_one();
+    }
+}
+
+PgOutcome PgPool::Impl::refusal() const {
+    const bool connected = std::ranges::any_of(slots_, [](const auto& s) { return s->session.connected(); });
+    PgOutcome outcome;
+    outcome.status = connected ? PgOutcome::Status::overloaded : PgOutcome::Status::lost;
+    outcome.message = connected ? "no connection became free in time" : "there is no connection to the database";
+    return outcome;
+}
+
+PgPoolFigures PgPool::Impl::figures() const {
+    PgPoolFigures figures;
+    for (const auto& slot : slots_) {
+        figures.connected += slot->session.connected() ? 1 : 0;
+        figures.busy += slot->busy ? 1 : 0;
+    }
+    figures.waiting = queue_.size();
+    return figures;
+}
+
+asio::awaitable<bool> PgPool::Impl::wait(std::shared_ptr<Turn> turn) {
+    if (closed_ || queue_.size() >= options_.max_waiting) {
+        observer_->overloaded();
+        co_return false;
+    }
+    queue_.push_back(turn);
+    const Place place{*this, turn};
+    call_somebody();
+    const SteadyTime until = seconds_from_now(options_.wait_seconds);
+    while (!turn->taken) {
+        co_await turn->task->changed.wait(until);
+        if (!turn->taken && std::chrono::steady_clock::now() >= until) {
+            observer_->overloaded();
+            co_return false;
+        }
+    }
+    while (!turn->link && !turn->task->over) {
+        co_await turn->task->changed.wait();
+    }
+    co_return true;
+}
+
+asio::awaitable<void> PgPool::Impl::work(std::shared_ptr<Slot> slot) {
+    while (!closed_) {
+        if (!slot->session.connected()) {
+            co_await connect(*slot);
+        } else if (queue_.empty()) {
+            co_await rest(slot);
+        } else if (!slot->session.look()) {
+            // Nothing is sent on a connection that is known to be dead: who waits gets another.
+            call_somebody();
+        } else {
+            const std::shared_ptr<Turn> turn = queue_.front();
+            queue_.pop_front();
+            co_await serve(*slot, turn);
+        }
+    }
+    slot->session.close();
+}
+
+asio::awaitable<void> PgPool::Impl::connect(Slot& slot) {
+    if (!slot.starting && !closed_) {
+        observer_->lost();
+        log_.warn("the connection to the database is lost", {{"error", slot.session.last_error()}});
+        slot.starting = true;
+    }
+    while (!closed_) {
+        if (co_await slot.session.connect()) {
+            slot.starting = false;
+            slot.delay.reset();
+            observer_->connected();
+            log_.info("connected to the database");
+            co_return;
+        }
+        if (closed_) {
+            co_return;
+        }
+        observer_->lost();
+        const double pause = slot.delay.next();
+        log_.warn("no connection to the database",
+                  {{"error", slot.session.last_error()}, {"retry_in_seconds", pause}});
+        const SteadyTime until = seconds_from_now(pause);
+        while (!closed_ && std::chrono::steady_clock::now() < until) {
+            co_await slot.session.idle(until);
+        }
+    }
+}
+
+asio::awaitable<void> PgPool::Impl::rest(const std::shared_ptr<Slot>& slot) {
+    resting_.push_back(slot.get());
+    co_await slot->session.idle(SteadyTime::max());
+    std::erase(resting_, slot.get());
+}
+
+asio::awaitable<void> PgPool::Impl::serve(Slot& slot, std::shared_ptr<Turn> turn) {
+    slot.busy = true;
+    turn->taken = true;
+    observer_->waited(seconds_since(turn->since));
+    if (turn->link) {
+        turn->link->wake = [session = &slot.session] { session->wake(); };
+        turn->task->changed.notify();
+        co_await serve_lease(slot.session, turn->link, [this](double seconds) { observer_->ran(seconds); });
+    } else {
+        const SteadyTime from = std::chrono::steady_clock::now();
+        PgOutcome outcome = co_await slot.session.run(turn->task->pipeline, true);
+        observer_->ran(seconds_since(from));
+        turn->task->finish(std::move(outcome));
+        co_await slot.session.tidy();
+    }
+    slot.busy = false;
+}
+
+PgPool::PgPool(const asio::any_io_executor& executor, Logger& log, PgPoolOptions options,
+               PgPoolObserver* observer)
+    : impl_(std::make_shared<Impl>(executor, log, std::move(options), observer)) {
+    impl_->open_one();
+}
+
+PgPool::~PgPool() {
+    close();
+}
+
+asio::awaitable<PgOutcome> PgPool::run(std::vector<PgStatement> pipeline) {
+    const auto impl = impl_;
+    auto turn = std::make_shared<Turn>(impl->executor());
+    turn->task->pipeline = std::move(pipeline);
+    if (co_await impl->wait(turn)) {
+        co_return std::move(turn->task->outcome);
+    }
+    co_return impl->refusal();
+}
+
+asio::awaitable<std::optional<PgPool::Lease>> PgPool::begin() {
+    const auto impl = impl_;
+    auto turn = std::make_shared<Turn>(impl->executor());
+    turn->link = std::make_shared<Lease::Link>(impl->executor());
+    // Made before the wait: who is cancelled between being served and being told gives the connection back.
+    Lease lease(turn->link);
+    if (!co_await impl->wait(turn) || turn->task->over) {
+        co_return std::nullopt;
+    }
+    co_return std::optional<Lease>(std::move(lease));
+}
+
+PgPoolFigures PgPool::figures() const {
+    return impl_->figures();
+}
+
+const PgSettings& PgPool::settings() const {
+    return impl_->options().connection;
+}
+
+void PgPool::close() {
+    impl_->close();
+}
+
+}  // namespace sync_engine
