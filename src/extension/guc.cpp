@@ -16,6 +16,7 @@ namespace sync_engine {
 
 namespace guc {
 char* actor = nullptr;
+int api_requests_per_minute = 600;
 int audit_retention_days = 400;
 int auto_pause_failures = 100;
 bool background_ticks = true;
@@ -49,6 +50,7 @@ int notification_retention_days = 90;
 int notification_window_seconds = 900;
 int notify_after_failures = 3;
 int rate_limit_warning_seconds = 3600;
+char* request_id = nullptr;
 int signal_retention_days = 0;
 int tick_batch_size = 1000;
 int tick_interval_seconds = 60;
@@ -83,6 +85,9 @@ struct BoolSetting {
 
 // Alphabetical, as the name is looked up by bisection.
 constexpr IntSetting kIntSettings[] = {
+    {"sync_engine.api_requests_per_minute",
+     "Requests that an API token which sets no limit of its own may make in a minute; 0: any number.",
+     &guc::api_requests_per_minute, 600, 0, 1000000},
     {"sync_engine.audit_retention_days", "Days that the audit log is kept, 0 for ever.",
      &guc::audit_retention_days, 400, 0, 36500},
     {"sync_engine.auto_pause_failures",
@@ -222,6 +227,10 @@ void define_gucs() {
                                "Address of the console or application that notifications link to, without a "
                                "slash at its end.",
                                nullptr, &guc::link_base, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("sync_engine.request_id",
+                               "The request that is being answered, for the audit log: set by applications.",
+                               nullptr, &guc::request_id, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr,
+                               nullptr);
     DefineCustomStringVariable("sync_engine.tenant_id", "The tenant that this transaction is confined to.",
                                nullptr, &guc::tenant_id, "", PGC_USERSET, 0, nullptr, nullptr, nullptr);
     reserve_guc_prefix("sync_engine");

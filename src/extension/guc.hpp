@@ -5,6 +5,7 @@ namespace sync_engine {
 
 namespace guc {
 extern char* actor;
+extern int api_requests_per_minute;
 extern int audit_retention_days;
 extern int auto_pause_failures;
 extern bool background_ticks;
@@ -37,6 +38,7 @@ extern int notification_retention_days;
 extern int notification_window_seconds;
 extern int notify_after_failures;
 extern int rate_limit_warning_seconds;
+extern char* request_id;
 extern int signal_retention_days;
 extern int tick_batch_size;
 extern int tick_interval_seconds;

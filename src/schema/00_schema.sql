@@ -8,10 +8,15 @@ DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['sync_admin', 'sync_executor', 'sync_viewer', 'sync_tenant'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['sync_admin', 'sync_executor', 'sync_viewer', 'sync_tenant', 'sync_gateway'] LOOP
         IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
         END IF;
     END LOOP;
+    -- A gateway acts for one tenant at a time.
+    IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_auth_members m
+                   WHERE m.roleid = 'sync_tenant'::pg_catalog.regrole AND m.member = 'sync_gateway'::pg_catalog.regrole) THEN
+        GRANT sync_tenant TO sync_gateway;
+    END IF;
 END
 $$;

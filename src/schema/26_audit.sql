@@ -15,7 +15,8 @@ CREATE TABLE sync.audit_log (
     actor text DEFAULT NULLIF("left"(current_setting('sync_engine.actor', true), 200), ''),
     before jsonb,
     after jsonb,
-    note text
+    note text,
+    request_id text DEFAULT NULLIF("left"(current_setting('sync_engine.request_id', true), 100), '')
 ) PARTITION BY RANGE (at);
 COMMENT ON TABLE sync.audit_log IS 'Who changed what and when: append-only, without secrets; kept for sync_engine.audit_retention_days';
 COMMENT ON COLUMN sync.audit_log.at IS 'The server''s time when the transaction began, whatever as_of the caller gave';
@@ -26,6 +27,7 @@ COMMENT ON COLUMN sync.audit_log.session_role IS 'The role that had logged in; a
 COMMENT ON COLUMN sync.audit_log.actor IS 'What the application said about who acts for it, in the setting sync_engine.actor';
 COMMENT ON COLUMN sync.audit_log.before IS 'What changed, as it was, by the path of each value; a value that could be a secret is ***, null and {} are left out';
 COMMENT ON COLUMN sync.audit_log.after IS 'What changed, as it became';
+COMMENT ON COLUMN sync.audit_log.request_id IS 'The request that the application answered, in the setting sync_engine.request_id';
 
 CREATE TABLE sync.audit_key (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -115,7 +117,9 @@ AS $$
          '{tenant_id,connection_id,name,description,schedule_type,cron_expression,timezone,is_active,job_type,priority,starts_at,ends_at,jitter_seconds,'
          'dst_gap,dst_fold,catch_up,catchup_limit,catchup_max_age,overlap,pause_reason,resume_at}'),
         ('sync_notifications', 'notification', 'id', '{id,created_at,updated_at}',
-         '{tenant_id,connection_id,schedule_id,notification_type,name,events,is_active,verified_at,disabled_at,disabled_reason}')
+         '{tenant_id,connection_id,schedule_id,notification_type,name,events,is_active,verified_at,disabled_at,disabled_reason}'),
+        ('api_tokens', 'api_token', 'id', '{id,created_at,last_used_at,created_by}',
+         '{tenant_id,name,token_hint,scopes,requests_per_minute,expires_at,revoked_at}')
     ) v (relation, kind, id_column, ignored, shown)
     WHERE v.relation = $1
 $$;
@@ -197,6 +201,7 @@ BEGIN
                                                  WHEN 'error' THEN 'error' ELSE 'update' END
                     WHEN paths <@ '{is_active,pause_reason,resume_at}' AND ('is_active' = ANY (paths) OR NOT (is_now ->> 'is_active')::boolean) THEN
                         CASE WHEN (is_now ->> 'is_active')::boolean THEN 'resume' ELSE 'pause' END
+                    WHEN paths = '{revoked_at}' AND is_now ->> 'revoked_at' IS NOT NULL THEN 'revoke'
                     WHEN paths = '{metadata.sync.interval_seconds}' THEN 'set_interval'
                     WHEN paths = '{metadata.sync.cursor}' THEN 'set_cursor'
                     ELSE 'update'
@@ -299,7 +304,7 @@ BEGIN
               WHERE d.setdatabase IN (0, (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()))
                 AND i.item LIKE 'sync\_engine.%') n
         FULL JOIN sync.settings_seen s ON s.name = n.name AND s.scope = n.scope
-        WHERE s.value IS DISTINCT FROM n.value AND COALESCE(n.name, s.name) NOT IN ('sync_engine.actor', 'sync_engine.internal')
+        WHERE s.value IS DISTINCT FROM n.value AND COALESCE(n.name, s.name) NOT IN ('sync_engine.actor', 'sync_engine.request_id', 'sync_engine.internal')
           AND (n.name IS NOT NULL OR s.scope <> 'server')
         ORDER BY 1, 2 LOOP
         IF change.is_now IS NULL THEN
@@ -385,6 +390,15 @@ BEGIN
             MESSAGE = format('tenant %s still has connections', forget_tenant.tenant_id),
             HINT = format('DELETE FROM sync.connections WHERE tenant_id = %L', forget_tenant.tenant_id);
     END IF;
+    -- First, for the log tells of it.
+    DELETE FROM sync.sync_notifications n WHERE n.tenant_id = forget_tenant.tenant_id;
+    DELETE FROM sync.api_tokens t WHERE t.tenant_id = forget_tenant.tenant_id;
+    DELETE FROM sync.idempotency_keys k WHERE k.tenant_id = forget_tenant.tenant_id;
+    DELETE FROM sync.outbox o WHERE o.tenant_id = forget_tenant.tenant_id;
+    DELETE FROM sync.delivery_attempts a
+    WHERE a.message_id IN (SELECT m.id FROM sync.messages m WHERE m.tenant_id = forget_tenant.tenant_id);
+    DELETE FROM sync.messages m WHERE m.tenant_id = forget_tenant.tenant_id;
+    DELETE FROM sync.inbox b WHERE b.tenant_id = forget_tenant.tenant_id;
     pseudonym := sync._pseudonym(forget_tenant.tenant_id);
     UPDATE sync.audit_log l
     SET tenant_id = pseudonym,
@@ -392,21 +406,15 @@ BEGIN
         actor = CASE WHEN l.actor LIKE 'forgotten:%' THEN l.actor ELSE sync._pseudonym(l.actor) END,
         before = (SELECT jsonb_object_agg(e.key, CASE WHEN e.key = ANY (harmless) THEN e.value ELSE '"***"' END) FROM jsonb_each(l.before) e),
         after = (SELECT jsonb_object_agg(e.key, CASE WHEN e.key = ANY (harmless) THEN e.value ELSE '"***"' END) FROM jsonb_each(l.after) e),
-        note = NULL
+        note = NULL, request_id = NULL
     WHERE l.tenant_id = forget_tenant.tenant_id;
     GET DIAGNOSTICS forgotten = ROW_COUNT;
     -- A connection that came from this tenant is another's, and says from where.
     UPDATE sync.audit_log l SET before = jsonb_set(l.before, '{tenant_id}', to_jsonb(pseudonym))
     WHERE l.before ->> 'tenant_id' = forget_tenant.tenant_id;
-    DELETE FROM sync.sync_notifications n WHERE n.tenant_id = forget_tenant.tenant_id;
-    DELETE FROM sync.outbox o WHERE o.tenant_id = forget_tenant.tenant_id;
-    DELETE FROM sync.delivery_attempts a
-    WHERE a.message_id IN (SELECT m.id FROM sync.messages m WHERE m.tenant_id = forget_tenant.tenant_id);
-    DELETE FROM sync.messages m WHERE m.tenant_id = forget_tenant.tenant_id;
-    DELETE FROM sync.inbox b WHERE b.tenant_id = forget_tenant.tenant_id;
     PERFORM sync._audit('tenant.forget', pseudonym, 'tenant', pseudonym, NULL, jsonb_build_object('rows', forgotten));
     RETURN forgotten;
 END
 $$;
 COMMENT ON FUNCTION sync.forget_tenant(text) IS
-    'Pseudonymises the audit rows of a tenant whose connections are deleted, and returns how many; deletes its notifications. A superuser''s, unless granted';
+    'Pseudonymises the audit rows of a tenant whose connections are deleted, and returns how many; deletes its notifications and API tokens. A superuser''s, unless granted';

@@ -378,6 +378,7 @@ DECLARE
     expired text;
     moved int;
     purged record;
+    more_requests boolean;
 BEGIN
     PERFORM sync._require_time(as_of);
     -- At most one step that takes a strong lock in each transaction: two of them could deadlock with a completion. While one
@@ -455,7 +456,8 @@ BEGIN
                        WHERE x.resolved_at < as_of - make_interval(hours => 24 * sync._setting('notification_retention_days')::int)
                        ORDER BY x.resolved_at LIMIT 5000 FOR UPDATE SKIP LOCKED);
     END IF;
-    RETURN sync._run_notifications_safely(as_of) OR purged.more OR moved >= 5000;
+    more_requests := sync._purge_api(as_of);
+    RETURN sync._run_notifications_safely(as_of) OR purged.more OR more_requests OR moved >= 5000;
 END
 $$;
 COMMENT ON FUNCTION sync._housekeeping(timestamptz) IS

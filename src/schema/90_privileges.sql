@@ -1,4 +1,4 @@
--- Who may do what. Nothing is PUBLIC's; the three roles get the least that their work takes.
+-- Who may do what. Nothing is PUBLIC's; each role gets the least that its work takes.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA sync FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA sync FROM PUBLIC;
 
@@ -12,7 +12,9 @@ GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.signal_keys, sync.
     sync.notification_state, sync.incidents, sync.record_history, sync.outbox, sync.held_events, sync.messages, sync.message_queue, sync.delivery_attempts,
     sync.inbox, sync.notification_clock, sync.deliveries,
     sync.connection_status, sync.queue, sync.metrics,
-    sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled TO sync_admin;
+    sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled, sync.api_token_use TO sync_admin;
+GRANT SELECT (id, tenant_id, name, token_hint, scopes, requests_per_minute, created_at, expires_at, revoked_at, last_used_at, created_by)
+    ON sync.api_tokens TO sync_admin;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sync TO sync_admin;
 GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA sync TO sync_admin;
@@ -53,6 +55,13 @@ GRANT EXECUTE ON FUNCTION
     sync._preloaded()
 TO sync_executor;
 
+-- The rest of what a gateway may do is the tenants'.
+GRANT EXECUTE ON FUNCTION
+    sync.begin_request(text, text, text, text, int, timestamptz),
+    sync.begin_idempotent(text, text, text, timestamptz),
+    sync.end_idempotent(text, int, jsonb, text)
+TO sync_gateway;
+
 GRANT SELECT ON sync.connection_status, sync.queue, sync.metrics, sync.schedule_status, sync.schedule_fires, sync.run_history,
     sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled, sync.incidents TO sync_viewer;
 -- Whom messages go to, and what receivers answered, is not for everybody.
@@ -89,7 +98,7 @@ BEGIN
         'tenant_isolation', 'tenant_limits', 'tenant_tokens', 'provider_state', 'credential_holds', 'sync_schedules', 'sync_schedules_id_seq', 'schedule_state', 'schedule_fires', 'schedule_fires_id_seq',
         'sync_notifications', 'sync_notifications_id_seq', 'notification_state', 'webhook_secrets', 'incidents', 'incidents_id_seq', 'record_history', 'outbox',
         'outbox_id_seq', 'held_events', 'messages', 'messages_id_seq', 'message_queue', 'delivery_attempts', 'delivery_attempts_id_seq', 'inbox', 'inbox_id_seq',
-        'audit_log', 'audit_log_id_seq', 'audit_key', 'settings_seen'] LOOP
+        'audit_log', 'audit_log_id_seq', 'audit_key', 'settings_seen', 'api_tokens', 'api_tokens_id_seq', 'idempotency_keys'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('sync.' || name)::pg_catalog.regclass, '');
     END LOOP;
 END
@@ -97,6 +106,7 @@ $$;
 
 INSERT INTO sync.engine_clock DEFAULT VALUES;
 INSERT INTO sync.notification_clock DEFAULT VALUES;
+INSERT INTO sync.version_key DEFAULT VALUES;
 -- Every dump begins with row_security = off, which is how a restore is told: it stays quiet from this moment, so that the
 -- worker neither makes the tables that the dump is about to make nor works on half of the rows.
 DO $$

@@ -38,3 +38,5 @@ $$;
 SELECT sync._page_earlier_signals();
 -- covers: INSERT INTO sync.notification_clock
 INSERT INTO sync.notification_clock DEFAULT VALUES;
+-- covers: INSERT INTO sync.version_key
+INSERT INTO sync.version_key DEFAULT VALUES;
