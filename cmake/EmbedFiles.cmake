@@ -29,4 +29,4 @@ ${entries}    };
 
 }  // namespace sync_engine
 ")
-file(COPY_FILE "${OUTPUT}.new" "${OUTPUT}" ONLY_IF_DIFFERENT)
+file(RENAME "${OUTPUT}.new" "${OUTPUT}")

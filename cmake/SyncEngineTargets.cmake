@@ -32,6 +32,18 @@ function(sync_library name folder)
     set(${name}_SCOPE ${scope} PARENT_SCOPE)
 endfunction()
 
+# sync_embed(<target> <function> <folder> <pattern>): the folder's files as texts in the program, see EmbedFiles.cmake.
+function(sync_embed target function folder pattern)
+    file(GLOB texts CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/${pattern}")
+    set(output "${CMAKE_CURRENT_BINARY_DIR}/embedded/${function}.cpp")
+    add_custom_command(OUTPUT "${output}"
+        COMMAND "${CMAKE_COMMAND}" "-DOUTPUT=${output}" "-DNAME=${function}"
+            "-DFOLDER=${CMAKE_CURRENT_SOURCE_DIR}/${folder}" "-DPATTERN=${pattern}"
+            -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/EmbedFiles.cmake"
+        DEPENDS ${texts} "${CMAKE_CURRENT_SOURCE_DIR}/cmake/EmbedFiles.cmake" VERBATIM)
+    target_sources(${target} PRIVATE "${output}")
+endfunction()
+
 # sync_unit_tests(<folder>): one program per *_test.cpp in <build>/unit, so that two files may use the same names; the other
 # .cpp files of the folder are shared helpers.
 function(sync_unit_tests folder)

@@ -1,7 +1,11 @@
 #include "gateway/api/api_endpoint.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <stdexcept>
+#include <utility>
+
+#include <strings.h>
 
 #include "gateway/api/api_reply.hpp"
 #include "gateway/database_problem.hpp"
@@ -20,11 +24,6 @@ constexpr std::string_view kOpenApi = "getOpenApi";
 std::int64_t unix_now() {
     return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
         .count();
-}
-
-bool may_be_repeated(const PgOutcome& outcome) {
-    return outcome.status == PgOutcome::Status::failed &&
-           (outcome.sqlstate == "40001" || outcome.sqlstate == "40P01");
 }
 
 std::optional<std::string> optional_header(const HttpRequest& request, std::string_view name) {
@@ -97,7 +96,7 @@ HttpReply ApiEndpoint::refuse(const Problem& problem, const HttpRequest& request
 }
 
 HttpReply ApiEndpoint::refuse(const PgOutcome& outcome, const HttpRequest& request) const {
-    return database_refusal(outcome, request.request_id, log_);
+    return database_problem_reply(outcome, request.request_id, log_);
 }
 
 asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
@@ -120,17 +119,12 @@ asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
     }
     const std::string token = bearer_token(request);
     BudgetState budget;
-    if (auto problem = co_await take_budget(operation, request, token, budget)) {
-        HttpReply reply = refuse(*problem, request);
+    HttpReply reply;
+    if (auto refusal = co_await take_budget(operation, request, token, budget)) {
+        reply = std::move(*refusal);
         add_budget(reply, budget);
-        if (problem->status == 429) {
-            reply.headers.emplace_back("Retry-After", std::to_string(std::max<std::int64_t>(budget.reset_seconds, 1)));
-        } else if (problem->status == 401) {
-            reply.headers.emplace_back("WWW-Authenticate", "Bearer");
-        }
         co_return reply;
     }
-    HttpReply reply;
     auto read = read_api_request(route, request);
     if (const Problem* problem = std::get_if<Problem>(&read)) {
         reply = refuse(*problem, request);
@@ -141,13 +135,15 @@ asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
     co_return reply;
 }
 
-asio::awaitable<std::optional<Problem>> ApiEndpoint::take_budget(const ApiOperation& operation,
-                                                                 const HttpRequest& request,
-                                                                 const std::string& token, BudgetState& state) {
+asio::awaitable<std::optional<HttpReply>> ApiEndpoint::take_budget(const ApiOperation& operation,
+                                                                   const HttpRequest& request,
+                                                                   const std::string& token, BudgetState& state) {
     if (token.empty()) {
-        co_return Problem{401, "unauthenticated", "A token is needed",
-                          "give one in the header Authorization: Bearer TOKEN", "",
-                          "sync.create_api_token makes one"};
+        HttpReply reply = refuse(Problem{401, "unauthenticated", "A token is needed",
+                                         "give one in the header Authorization: Bearer TOKEN", "", ""},
+                                 request);
+        reply.headers.emplace_back("WWW-Authenticate", "Bearer");
+        co_return reply;
     }
     const std::int64_t wanted = budgets_.wanted(token, unix_now());
     if (wanted > 0) {
@@ -155,16 +151,20 @@ asio::awaitable<std::optional<Problem>> ApiEndpoint::take_budget(const ApiOperat
         std::vector<PgStatement> statements;
         statements.push_back(begin_request(operation, request, token, wanted));
         const PgOutcome outcome = co_await pool_.run(std::move(statements));
-        if (outcome.status != PgOutcome::Status::done) {
+        if (!outcome.done()) {
             budgets_.forget(token);
-            co_return database_problem(outcome);
+            co_return refuse(outcome, request);
         }
-        budgets_.granted(token, grant_of(outcome.results.at(0).get()));
+        budgets_.granted(token, grant_of(outcome.result()));
     }
     state = budgets_.use(token, unix_now());
     if (!state.allowed) {
-        co_return Problem{429, "rate_limited", "Too many requests",
-                          "this token may make " + std::to_string(*state.limit) + " requests a minute", "", ""};
+        HttpReply reply = refuse(
+            Problem{429, "rate_limited", "Too many requests",
+                    "this token may make " + std::to_string(*state.limit) + " requests a minute", "", ""},
+            request);
+        reply.headers.emplace_back("Retry-After", std::to_string(std::max<std::int64_t>(state.reset_seconds, 1)));
+        co_return reply;
     }
     co_return std::nullopt;
 }
@@ -179,10 +179,10 @@ asio::awaitable<HttpReply> ApiEndpoint::run(const ApiOperation& operation, const
         std::vector<PgStatement> statements = statements_.at(operation.id).bind(read);
         statements.insert(statements.begin(), begin_request(operation, request, token, 0));
         const PgOutcome outcome = co_await pool_.run(std::move(statements));
-        if (outcome.status == PgOutcome::Status::done) {
+        if (outcome.done()) {
             co_return reply_of(operation, request, read, outcome);
         }
-        if (!may_be_repeated(outcome) || tries == kMaxTries) {
+        if (!is_conflict_of_transactions(outcome) || tries == kMaxTries) {
             co_return refuse(outcome, request);
         }
     }
@@ -194,7 +194,9 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
                                                  const std::string& key) {
     auto lease = co_await pool_.begin();
     if (!lease) {
-        co_return refuse(PgOutcome{PgOutcome::Status::overloaded, {}, {}, {}, {}, {}, {}}, request);
+        PgOutcome none;
+        none.status = PgOutcome::Status::overloaded;
+        co_return refuse(none, request);
     }
     std::vector<PgStatement> statements;
     statements.push_back(begin_request(operation, request, token, 0));
@@ -202,7 +204,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
                           "FROM sync.begin_idempotent($1, $2, $3)",
                           {key, operation.id, request_hash(request)}});
     PgOutcome outcome = co_await lease->run(std::move(statements));
-    if (outcome.status != PgOutcome::Status::done) {
+    if (!outcome.done()) {
         co_return refuse(outcome, request);
     }
     const Row kept = only_row(outcome.results.back().get(), 5);
@@ -210,7 +212,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
         co_return replayed_reply(kept);
     }
     outcome = co_await lease->run(statements_.at(operation.id).bind(read));
-    if (outcome.status != PgOutcome::Status::done) {
+    if (!outcome.done()) {
         co_return refuse(outcome, request);
     }
     HttpReply reply = reply_of(operation, request, read, outcome);
@@ -221,7 +223,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
     last.push_back({"SELECT sync.end_idempotent($1, $2::int, $3::jsonb, $4)",
                     {key, std::to_string(reply.status), kept_headers(reply), reply.body}});
     outcome = co_await lease->commit(std::move(last));
-    if (outcome.status != PgOutcome::Status::done) {
+    if (!outcome.done()) {
         co_return refuse(outcome, request);
     }
     co_return reply;

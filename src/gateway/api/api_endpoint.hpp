@@ -4,6 +4,7 @@
 // by its name, under the rights and the tenant of the request's token. Nothing is decided here that psql could not do.
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "gateway/api/api_document.hpp"
@@ -25,9 +26,10 @@ class ApiEndpoint : public Handler {
     const ApiDocument& document() const noexcept { return document_; }
 
   private:
-    boost::asio::awaitable<std::optional<Problem>> take_budget(const ApiOperation& operation,
-                                                               const HttpRequest& request, const std::string& token,
-                                                               BudgetState& state);
+    // The refusal of a request that has no token, a bad one, or too many requests.
+    boost::asio::awaitable<std::optional<HttpReply>> take_budget(const ApiOperation& operation,
+                                                                 const HttpRequest& request,
+                                                                 const std::string& token, BudgetState& state);
     boost::asio::awaitable<HttpReply> run(const ApiOperation& operation, const HttpRequest& request,
                                           const std::string& token, const ApiRequest& read);
     boost::asio::awaitable<HttpReply> run_once(const ApiOperation& operation, const HttpRequest& request,

@@ -26,6 +26,28 @@ struct BudgetState {
     std::int64_t reset_seconds = 0;
 };
 
+// Of the tokens used last, 10,000 at most.
 class RequestBudgets {
   public:
     // How many requests to ask the database for before the next one of this token; 0: there are some at hand.
+    std::int64_t wanted(const std::string& token, std::int64_t now);
+    void granted(const std::string& token, const BudgetGrant& grant);
+    // Uses one up, if there is one.
+    BudgetState use(const std::string& token, std::int64_t now);
+    void forget(const std::string& token);
+
+  private:
+    struct Entry {
+        std::optional<std::int64_t> limit;
+        std::int64_t at_hand = 0;
+        std::int64_t remaining = 0;
+        std::int64_t resets_at = 0;
+        std::list<std::string>::iterator place;
+    };
+    Entry& entry(const std::string& token);
+
+    std::unordered_map<std::string, Entry> entries_;
+    std::list<std::string> recent_;  // the token used last comes first
+};
+
+}  // namespace sync_engine
