@@ -66,6 +66,7 @@ BEGIN
     GRANT SELECT, DELETE, INSERT (tenant_id, connection_id, schedule_id, notification_type, name, events, config, is_active),
           UPDATE (name, events, config, is_active, updated_at) ON sync.sync_notifications TO sync_tenant;
     GRANT SELECT ON sync.incidents, sync.inbox TO sync_tenant;
+    GRANT SELECT (id, at, tenant_id, action, object_kind, object_id, actor, before, after, note, request_id) ON sync.audit_log TO sync_tenant;
     -- Views and functions keep to the caller's tenant by themselves: sync._sees_tenant.
     GRANT USAGE ON SCHEMA sync TO sync_tenant;
     GRANT SELECT ON sync.connection_status, sync.queue, sync.schedule_status, sync.run_history, sync.deliveries TO sync_tenant;
@@ -75,6 +76,7 @@ BEGIN
     GRANT EXECUTE ON FUNCTION
         sync.trigger(bigint, text, int, timestamptz), sync.cancel_job(bigint, text, timestamptz), sync.retry_job(bigint, timestamptz),
         sync.retry_failed(text, timestamptz, timestamptz), sync.retry_execution(bigint, bigint, timestamptz),
+        sync.rewind(bigint, bigint, boolean, timestamptz),
         sync.pause(bigint, text), sync.resume(bigint), sync.set_interval(bigint, int),
         sync.create_schedule(bigint, text, text, time, text[], text, text, text, text, int, jsonb, jsonb, timestamptz, timestamptz, int, text, text, text,
                              int, interval, text, timestamptz),

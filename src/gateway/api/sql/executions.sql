@@ -25,7 +25,9 @@ json_build_object('id', r.connection_id || '-' || r.run_id, 'connection_id', r.c
         COALESCE(h.records_updated, 0) AS records_updated, COALESCE(h.records_skipped, 0) AS records_skipped, h.bytes,
         j.error_kind, COALESCE(j.error ->> 'message', h.error_message) AS error_message
  FROM (SELECT g.* FROM sync.run_history g WHERE g.tenant_id = {{tenant}} AND g.connection_id = {{of_connection}}) h
- FULL JOIN (SELECT q.* FROM ONLY sync.sync_jobs q WHERE q.connection_id = {{of_connection}} AND q.status IN ('queued', 'running')) j ON j.run_id = h.run_id)
+ FULL JOIN (SELECT q.id, q.connection_id, q.provider_slug, q.schedule_id, q.run_id, q.job_type, q.trigger_type, q.status, q.planned_at, q.scheduled_at, q.retry_after,
+             q.started_at, q.page, q.error_kind, q.error
+            FROM ONLY sync.sync_jobs q WHERE q.connection_id = {{of_connection}} AND q.status IN ('queued', 'running')) j ON j.run_id = h.run_id)
 
 -- define attempts
 (SELECT COALESCE(json_agg(json_build_object('id', a.execution_id, 'job_id', a.job_id, 'attempt', a.attempt, 'page', a.page, 'status', a.status,
@@ -33,7 +35,9 @@ json_build_object('id', r.connection_id || '-' || r.run_id, 'connection_id', r.c
             'duration_ms', a.duration_ms, 'records_processed', a.records_processed, 'records_created', a.records_created, 'bytes', a.bytes,
             'error_kind', a.error_kind, 'error_message', a.error_message, 'error_details', a.error_details, 'retry_after', a.retry_after)
         ORDER BY a.execution_id), '[]')
- FROM (SELECT e.* FROM sync.execution_history e
+ FROM (SELECT e.execution_id, e.job_id, e.attempt, e.page, e.status, e.job_status, e.trigger_type, e.scheduled_at, e.started_at, e.finished_at, e.duration_ms,
+              e.records_processed, e.records_created, e.bytes, e.error_kind, e.error_message, e.error_details, e.retry_after
+       FROM sync.execution_history e
        WHERE e.tenant_id = {{tenant}} AND e.connection_id = r.connection_id AND e.run_id = r.run_id
        ORDER BY e.execution_id DESC LIMIT 200) a)
 
@@ -57,7 +61,8 @@ SELECT json_build_object('execution', j.connection_id || '-' || j.run_id, 'conne
         'another_follows', j.rerun) AS body,
     CASE WHEN j.created_at = now() AND j.id = j.run_id THEN 202 ELSE 200 END AS status,
     '/api/v2/executions/' || j.connection_id || '-' || j.run_id AS location
-FROM (SELECT q.*, q.status = 'running' OR q.page > 1 AS rerun FROM ONLY sync.sync_jobs q WHERE q.id = {{made}}) j
+FROM (SELECT q.id, q.connection_id, q.run_id, q.job_type, q.status, q.scheduled_at, q.created_at, q.status = 'running' OR q.page > 1 AS rerun
+      FROM ONLY sync.sync_jobs q WHERE q.id = {{made}}) j
 
 -- operation listExecutions
 -- with of_connection: ($1::jsonb ->> 'connection_id')::bigint
