@@ -20,7 +20,8 @@ PgOutcome error(std::string sqlstate, std::string message = "it is so", std::str
 }
 
 PgOutcome of_constraint(std::string sqlstate, std::string constraint, std::string message) {
-    PgOutcome outcome = error(std::move(sqlstate), std::move(message), "Failing row contains (1, acme, s3cret).");
+    PgOutcome outcome =
+        error(std::move(sqlstate), std::move(message), "Failing row contains (1, acme, s3cret).");
     outcome.constraint = std::move(constraint);
     return outcome;
 }
@@ -44,15 +45,14 @@ TEST(DatabaseProblem, EachStateHasItsStatus) {
         unsigned status;
         const char* code;
     };
-    for (const Case& c : {Case{"28000", 401, "unauthenticated"}, Case{"42501", 403, "forbidden"},
-                          Case{"P0002", 404, "not_found"}, Case{"55000", 409, "not_possible"},
-                          Case{"23505", 409, "already_exists"}, Case{"SE412", 412, "changed_meanwhile"},
-                          Case{"22023", 422, "invalid"}, Case{"22P02", 422, "invalid"},
-                          Case{"23502", 422, "invalid"}, Case{"23503", 422, "invalid"},
-                          Case{"23514", 422, "invalid"}, Case{"54000", 422, "invalid"},
-                          Case{"40001", 503, "busy"}, Case{"40P01", 503, "busy"},
-                          Case{"57014", 503, "timeout"}, Case{"42883", 500, "internal"},
-                          Case{"XX000", 500, "internal"}}) {
+    for (const Case& c :
+         {Case{"28000", 401, "unauthenticated"}, Case{"42501", 403, "forbidden"},
+          Case{"P0002", 404, "not_found"}, Case{"55000", 409, "not_possible"},
+          Case{"23505", 409, "already_exists"}, Case{"SE412", 412, "changed_meanwhile"},
+          Case{"22023", 422, "invalid"}, Case{"22P02", 422, "invalid"}, Case{"23502", 422, "invalid"},
+          Case{"23503", 422, "invalid"}, Case{"23514", 422, "invalid"}, Case{"54000", 422, "invalid"},
+          Case{"40001", 503, "busy"}, Case{"40P01", 503, "busy"}, Case{"57014", 503, "timeout"},
+          Case{"42883", 500, "internal"}, Case{"XX000", 500, "internal"}}) {
         EXPECT_EQ(problem(error(c.state)).status, c.status) << c.state;
         EXPECT_EQ(problem(error(c.state)).code, c.code) << c.state;
     }
@@ -73,9 +73,11 @@ TEST(DatabaseProblem, WithoutAnAnswerItIsWorthTryingAgain) {
 }
 
 TEST(DatabaseProblem, ARateSaysWhenToTryAgain) {
-    const PgOutcome outcome = error("53400", "tenant acme may ask for 5 runs a minute by hand", "Try again in 12 seconds.");
+    const PgOutcome outcome =
+        error("53400", "tenant acme may ask for 5 runs a minute by hand", "Try again in 12 seconds.");
     EXPECT_EQ(problem(outcome).status, 429U);
-    EXPECT_EQ(problem(outcome).detail, "tenant acme may ask for 5 runs a minute by hand. Try again in 12 seconds.");
+    EXPECT_EQ(problem(outcome).detail,
+              "tenant acme may ask for 5 runs a minute by hand. Try again in 12 seconds.");
     EXPECT_EQ(header(outcome, "Retry-After"), "12");
 }
 
@@ -93,15 +95,20 @@ TEST(DatabaseProblem, PointsAtTheFieldThatAMessageNames) {
     EXPECT_EQ(pointer("invalid cron expression: 7 fields"), "/cron_expression");
     EXPECT_EQ(pointer("time zone \"Mars\" is not known"), "/timezone");
     EXPECT_EQ(pointer("the schedule \"0 0 30 2 *\" would never run"), "/cron_expression");
-    EXPECT_EQ(pointer("null value in column \"name\" of relation \"sync_schedules\" violates not-null constraint"),
-              "/name");
-    EXPECT_EQ(pointer("null value in column \"own_lane\" of relation \"sync_jobs\" violates not-null constraint"), "");
+    EXPECT_EQ(
+        pointer("null value in column \"name\" of relation \"sync_schedules\" violates not-null constraint"),
+        "/name");
+    EXPECT_EQ(
+        pointer("null value in column \"own_lane\" of relation \"sync_jobs\" violates not-null constraint"),
+        "");
     EXPECT_EQ(pointer("something else is wrong"), "");
 }
 
 TEST(DatabaseProblem, PointsAtTheFieldThatAConstraintNames) {
     const auto pointer = [](const char* constraint) {
-        return problem(of_constraint("23514", constraint, "new row for relation \"x\" violates check constraint")).pointer;
+        return problem(
+                   of_constraint("23514", constraint, "new row for relation \"x\" violates check constraint"))
+            .pointer;
     };
     EXPECT_EQ(pointer("sync_schedules_jitter_seconds_check"), "/jitter_seconds");
     EXPECT_EQ(pointer("connections_provider_slug_fkey"), "/provider_slug");
@@ -110,11 +117,13 @@ TEST(DatabaseProblem, PointsAtTheFieldThatAConstraintNames) {
 }
 
 TEST(DatabaseProblem, RowsAndTablesAreNotShown) {
-    const Problem check = problem(of_constraint("23514", "sync_schedules_priority_check",
-                                                "new row for relation \"sync_schedules\" violates check constraint"));
+    const Problem check =
+        problem(of_constraint("23514", "sync_schedules_priority_check",
+                              "new row for relation \"sync_schedules\" violates check constraint"));
     EXPECT_EQ(check.detail, "priority is not one that is allowed");
-    const Problem foreign = problem(of_constraint("23503", "connections_provider_slug_fkey",
-                                                  "insert or update on table \"connections\" violates foreign key"));
+    const Problem foreign =
+        problem(of_constraint("23503", "connections_provider_slug_fkey",
+                              "insert or update on table \"connections\" violates foreign key"));
     EXPECT_EQ(foreign.detail, "provider_slug names something that does not exist");
     const Problem internal = problem(error("XX000", "could not open file \"base/1/2\"", "s3cret"));
     EXPECT_EQ(internal.detail.find("base"), std::string::npos);
@@ -143,7 +152,8 @@ TEST(DatabaseProblem, TheUnexpectedIsLoggedAndNotShown) {
         const HttpReply reply = database_problem_reply(error("XX000", "broken page"), "req-1", log);
         EXPECT_EQ(reply.status, 500U);
         EXPECT_EQ(reply.body.find("broken page"), std::string::npos);
-        EXPECT_EQ(database_problem_reply(error("28000"), "req-2", log).headers.back().first, "WWW-Authenticate");
+        EXPECT_EQ(database_problem_reply(error("28000"), "req-2", log).headers.back().first,
+                  "WWW-Authenticate");
     }
     close(ends[1]);
     std::string text(4096, '\0');

@@ -24,7 +24,8 @@ std::string fault(const HeaderList& headers, std::string_view body) {
 }
 
 std::string nested(int depth) {
-    return std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']');
+    return std::string(static_cast<std::size_t>(depth), '[') +
+           std::string(static_cast<std::size_t>(depth), ']');
 }
 
 TEST(HookMessage, JsonIsKeptNumbersAndAll) {
@@ -37,10 +38,14 @@ TEST(HookMessage, JsonIsKeptNumbersAndAll) {
 }
 
 TEST(HookMessage, WhatJsonbCannotHoldIsReplaced) {
-    EXPECT_EQ(payload(kJson, R"(["a\u0000b","\ud83d"])"), "[\"a\xEF\xBF\xBD" "b\",\"\xEF\xBF\xBD\"]");
+    EXPECT_EQ(payload(kJson, R"(["a\u0000b","\ud83d"])"),
+              "[\"a\xEF\xBF\xBD"
+              "b\",\"\xEF\xBF\xBD\"]");
     EXPECT_EQ(payload(kJson, "[\"\xFF\"]"), "[\"\xEF\xBF\xBD\"]");
     EXPECT_EQ(payload(kJson, "[1e200000]"), "[\"1e200000\"]");
-    EXPECT_EQ(payload(kText, std::string("a\0b", 3)), "\"a\xEF\xBF\xBD" "b\"");
+    EXPECT_EQ(payload(kText, std::string("a\0b", 3)),
+              "\"a\xEF\xBF\xBD"
+              "b\"");
 }
 
 TEST(HookMessage, ABodyThatClaimsToBeJsonHasToBe) {
@@ -65,20 +70,22 @@ TEST(HookMessage, OtherBodiesBecomeStrings) {
 
 TEST(HookMessage, AFormsPayloadIsTheBody) {
     EXPECT_EQ(payload(kForm, "x=1&payload=%7B%22a%22%3A+%22b%2Bc%22%7D"), R"({"a":"b+c"})");
-    EXPECT_EQ(payload(kForm, "command=%2Fsync&text=a+b&token=t", "slack"), R"({"command":"/sync","text":"a b"})");
+    EXPECT_EQ(payload(kForm, "command=%2Fsync&text=a+b&token=t", "slack"),
+              R"({"command":"/sync","text":"a b"})");
     EXPECT_EQ(payload(kForm, ""), "{}");
 }
 
 TEST(HookMessage, SlackAsksWhetherTheAddressIsOurs) {
-    const auto message =
-        read_hook_message("slack", kJson, R"({"type":"url_verification","token":"t","challenge":"3eZbrw1a"})");
+    const auto message = read_hook_message(
+        "slack", kJson, R"({"type":"url_verification","token":"t","challenge":"3eZbrw1a"})");
     EXPECT_EQ(message.challenge, "3eZbrw1a");
-    EXPECT_EQ(read_hook_message("secret", kJson, R"({"type":"url_verification","challenge":"x"})").challenge, "");
+    EXPECT_EQ(read_hook_message("secret", kJson, R"({"type":"url_verification","challenge":"x"})").challenge,
+              "");
 }
 
 TEST(HookMessage, SlacksRetriesCarryTheEventsId) {
-    const auto message =
-        read_hook_message("slack", kJson, R"({"token":"secret","type":"event_callback","event_id":"Ev08MFMKH6"})");
+    const auto message = read_hook_message(
+        "slack", kJson, R"({"token":"secret","type":"event_callback","event_id":"Ev08MFMKH6"})");
     EXPECT_EQ(message.delivery_id, "Ev08MFMKH6");
     EXPECT_EQ(message.payload, R"({"type":"event_callback","event_id":"Ev08MFMKH6"})");
 }

@@ -21,9 +21,10 @@ constexpr std::int64_t kSlackTime = 1531420618;
 const std::string kSlackSecret = "8f742231b10e8888abcd99yyyzzz85a5";
 const std::string kSlackSignature = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503";
 constexpr std::string_view kSlackBody =
-    "token=xyzz0WbapA4vBCDEFsx0oG9G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V"
+    "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V"
     "&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text="
-    "&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN"
+    "&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%"
+    "2F96rGlfmibIGlgcZRskXaIFfN"
     "&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
 
 constexpr std::int64_t kStandardTime = 1614265330;
@@ -31,7 +32,8 @@ const std::string kStandardSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const std::string kStandardSignature = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 constexpr std::string_view kStandardBody = R"({"test": 2432232314})";
 
-HookVerdict github(const Secrets& secrets, const std::string& signature, std::string_view body = kGithubBody) {
+HookVerdict github(const Secrets& secrets, const std::string& signature,
+                   std::string_view body = kGithubBody) {
     return verify_hook("github", secrets, {{"x-hub-signature-256", signature}}, body, 0);
 }
 
@@ -99,7 +101,8 @@ TEST(HookSignature, SlacksTimeIsSignedToo) {
 TEST(HookSignature, StandardWebhooksExample) {
     EXPECT_EQ(standard({kStandardSecret}, standard_headers()), HookVerdict::genuine);
     EXPECT_EQ(standard({kStandardSecret.substr(6)}, standard_headers()), HookVerdict::genuine);
-    EXPECT_EQ(standard({kStandardSecret}, standard_headers(kStandardSignature, "svix-")), HookVerdict::genuine);
+    EXPECT_EQ(standard({kStandardSecret}, standard_headers(kStandardSignature, "svix-")),
+              HookVerdict::genuine);
     EXPECT_EQ(standard({kStandardSecret}, standard_headers(), kStandardTime + 301), HookVerdict::stale);
     EXPECT_EQ(standard({kStandardSecret}, standard_headers(), kStandardTime - 301), HookVerdict::stale);
     EXPECT_EQ(verify_hook("standard", {kStandardSecret}, standard_headers(), "{}", kStandardTime),
@@ -108,8 +111,10 @@ TEST(HookSignature, StandardWebhooksExample) {
 }
 
 TEST(HookSignature, OneOfSeveralStandardSignaturesIsEnough) {
-    const std::string others = "v1,AAAA v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZ ";
-    EXPECT_EQ(standard({kStandardSecret}, standard_headers(others + kStandardSignature)), HookVerdict::genuine);
+    const std::string others =
+        "v1,AAAA v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZ ";
+    EXPECT_EQ(standard({kStandardSecret}, standard_headers(others + kStandardSignature)),
+              HookVerdict::genuine);
     EXPECT_EQ(standard({kStandardSecret}, standard_headers(others)), HookVerdict::mismatch);
     // Nor does a secret that cannot sign keep the others from being looked at.
     EXPECT_EQ(standard({"not base64!", "whsec_c2hvcnQ=", kStandardSecret}, standard_headers()),
@@ -129,10 +134,12 @@ TEST(HookSignature, ASecretIsTakenFromWhereSendersPutIt) {
                                                 {"x-goog-channel-token", "s3cret"},
                                                 {"authorization", "Bearer s3cret"},
                                                 {"authorization", "bearer s3cret"}}) {
-        EXPECT_EQ(verify_hook("secret", {"old", "s3cret"}, {{name, value}}, "", 0), HookVerdict::genuine) << name;
+        EXPECT_EQ(verify_hook("secret", {"old", "s3cret"}, {{name, value}}, "", 0), HookVerdict::genuine)
+            << name;
         EXPECT_EQ(verify_hook("secret", {"s3cre"}, {{name, value}}, "", 0), HookVerdict::mismatch) << name;
     }
-    EXPECT_EQ(verify_hook("secret", {"s3cret"}, {{"authorization", "Basic s3cret"}}, "", 0), HookVerdict::missing);
+    EXPECT_EQ(verify_hook("secret", {"s3cret"}, {{"authorization", "Basic s3cret"}}, "", 0),
+              HookVerdict::missing);
     EXPECT_EQ(verify_hook("secret", {"s3cret"}, {}, "", 0), HookVerdict::missing);
 }
 
