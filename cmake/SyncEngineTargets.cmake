@@ -62,6 +62,9 @@ function(sync_unit_tests folder)
         add_executable(${name} "${test}")
         set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/unit")
         target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/test")
+        # What is tested is optimised, and sanitized where that was asked for; the tests themselves need neither, which would
+        # take three times as long to compile.
+        target_compile_options(${name} PRIVATE -O0 -g1 $<$<BOOL:${SANITIZE}>:-fno-sanitize=all>)
         target_link_libraries(${name} PRIVATE sync_unit_helpers sync_executor_lib sync_gateway_lib GTest::gtest_main)
         add_test(NAME ${name} COMMAND ${name})
     endforeach()

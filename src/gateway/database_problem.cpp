@@ -126,8 +126,8 @@ std::string pointer_of(const PgOutcome& outcome) {
 
 // Hints are written for who has psql in front of him.
 std::string hint_of(const PgOutcome& outcome) {
-    const bool is_sql = outcome.hint.find("sync.") != std::string::npos ||
-                        outcome.hint.find("SELECT ") != std::string::npos;
+    const bool is_sql =
+        outcome.hint.find("sync.") != std::string::npos || outcome.hint.find("SELECT ") != std::string::npos;
     return is_sql ? "" : outcome.hint;
 }
 
@@ -144,15 +144,17 @@ std::string seconds_to_wait(std::string_view detail) {
 
 // A constraint's own message names tables, and its detail quotes the row.
 std::string detail_of_invalid(const PgOutcome& outcome, std::string_view pointer) {
-    const bool by_server = outcome.sqlstate.starts_with("23") && outcome.message.find("violates") != std::string::npos;
+    const bool by_server =
+        outcome.sqlstate.starts_with("23") && outcome.message.find("violates") != std::string::npos;
     const std::string what = pointer.empty() ? "a value" : std::string(pointer.substr(1));
     if (by_server) {
         return outcome.sqlstate == "23503"   ? what + " names something that does not exist"
                : outcome.sqlstate == "23502" ? what + " must not be null"
                                              : what + " is not one that is allowed";
     }
-    return outcome.sqlstate.starts_with("23") || outcome.detail.empty() ? outcome.message
-                                                                        : outcome.message + ". " + outcome.detail;
+    return outcome.sqlstate.starts_with("23") || outcome.detail.empty()
+               ? outcome.message
+               : outcome.message + ". " + outcome.detail;
 }
 
 Problem plain(unsigned status, std::string code, const PgOutcome& outcome) {
@@ -215,7 +217,8 @@ DatabaseProblem of_error(const PgOutcome& outcome) {
         return {plain(409, "not_possible", outcome), {}};
     }
     if (state == "23505") {
-        return {said(409, "already_exists", outcome.detail.empty() ? "there is one already" : outcome.detail), {}};
+        return {said(409, "already_exists", outcome.detail.empty() ? "there is one already" : outcome.detail),
+                {}};
     }
     if (state == "SE412") {
         return {plain(412, "changed_meanwhile", outcome), {}};

@@ -17,9 +17,9 @@ struct DatabaseProblem {
     std::vector<std::pair<std::string, std::string>> headers;  // Retry-After, WWW-Authenticate
 };
 
-// What to tell a client of an outcome that is not done. What the database says about the client's own input is
-// passed on, but for rows that a message quotes and hints that are for who writes SQL; anything unexpected is an
-// internal error (500) of which the client learns nothing.
+// What to tell a client of an outcome that is not done. What the database says about the client's own input
+// is passed on, but for rows that a message quotes and hints that are for who writes SQL; anything unexpected
+// is an internal error (500) of which the client learns nothing.
 DatabaseProblem database_problem(const PgOutcome& outcome);
 
 // The same as a reply; what is unexpected is logged under the request's id.

@@ -46,8 +46,8 @@ struct FdWatch::State {
 };
 
 SteadyTime seconds_from_now(double seconds) {
-    return std::chrono::steady_clock::now() +
-           std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds));
+    return std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                                  std::chrono::duration<double>(seconds));
 }
 
 FdWatch::FdWatch(const asio::any_io_executor& executor) : state_(std::make_shared<State>(executor)) {}

@@ -25,8 +25,8 @@ class FdWatch {
     void assign(int fd);
     void release() noexcept;
 
-    // Until the descriptor is readable (where `read`) or writable (where `write`), wake() is called, or the time
-    // has come. Wakes that came before it count. Whether it is the descriptor that is ready.
+    // Until the descriptor is readable (where `read`) or writable (where `write`), wake() is called, or the
+    // time has come. Wakes that came before it count. Whether it is the descriptor that is ready.
     boost::asio::awaitable<bool> wait(bool read, bool write, SteadyTime until);
     void wake() noexcept;
 

@@ -21,10 +21,10 @@ namespace {
 constexpr std::string_view kSlackToken = "token";
 
 // Never what proves who sent it (signatures, tokens, cookies), nor what proxies add about the way.
-constexpr std::array<std::string_view, 14> kKeptNames{
-    "content-type",      "user-agent",    "webhook-id",    "webhook-timestamp",   "svix-id",
-    "svix-timestamp",    "x-event-type",  "x-event-key",   "x-event-time",        "idempotency-key",
-    "x-delivery-id",     "x-request-id",  "x-request-uuid", "x-webhook-event",
+constexpr std::array<std::string_view, 13> kKeptNames{
+    "content-type",   "user-agent",   "webhook-id",      "webhook-timestamp", "svix-id",
+    "svix-timestamp", "x-event-type", "x-event-key",     "x-event-time",      "idempotency-key",
+    "x-delivery-id",  "x-request-id", "x-webhook-event",
 };
 constexpr std::array<std::string_view, 6> kKeptPrefixes{
     "ce-", "x-github-", "x-gitlab-", "x-goog-", "x-slack-retry-", "x-shopify-",
@@ -35,7 +35,8 @@ bool is_kept(std::string_view name) {
     const auto begins = [&](std::string_view prefix) { return name.starts_with(prefix); };
     const auto holds = [&](std::string_view word) { return name.find(word) != std::string_view::npos; };
     const bool listed = std::ranges::find(kKeptNames, name) != kKeptNames.end();
-    return (listed || std::ranges::any_of(kKeptPrefixes, begins)) && std::ranges::none_of(kSecretWords, holds);
+    return (listed || std::ranges::any_of(kKeptPrefixes, begins)) &&
+           std::ranges::none_of(kSecretWords, holds);
 }
 
 std::string kept_headers(const HeaderList& headers) {
@@ -101,7 +102,7 @@ void read_slack(rapidjson::Document& document, HookMessage& message) {
         message.delivery_id = std::string(id);
     }
     if (document.IsObject()) {
-        document.RemoveMember(rapidjson::StringRef(kSlackToken.data(), kSlackToken.size()));
+        document.EraseMember(std::string(kSlackToken));
     }
 }
 
@@ -163,7 +164,8 @@ void read_form(std::string_view scheme, std::string_view body, HookMessage& mess
     message.payload += '}';
 }
 
-void read_body(std::string_view scheme, const HeaderList& headers, std::string_view body, HookMessage& message) {
+void read_body(std::string_view scheme, const HeaderList& headers, std::string_view body,
+               HookMessage& message) {
     const std::string type = media_type(header_value(headers, "content-type"));
     if (type == "application/x-www-form-urlencoded") {
         read_form(scheme, body, message);
@@ -182,7 +184,8 @@ void read_body(std::string_view scheme, const HeaderList& headers, std::string_v
     message.payload = is_utf8(body) ? json_string_of(body) : json_string_of(base64_encode(body));
 }
 
-std::optional<std::string> first_of(const HeaderList& headers, std::initializer_list<std::string_view> names) {
+std::optional<std::string> first_of(const HeaderList& headers,
+                                    std::initializer_list<std::string_view> names) {
     for (const std::string_view name : names) {
         if (const std::string_view value = header_value(headers, name); !value.empty()) {
             return std::string(value);
@@ -191,7 +194,8 @@ std::optional<std::string> first_of(const HeaderList& headers, std::initializer_
     return std::nullopt;
 }
 
-std::optional<std::string> joined(const HeaderList& headers, std::string_view first, std::string_view second) {
+std::optional<std::string> joined(const HeaderList& headers, std::string_view first,
+                                  std::string_view second) {
     const auto one = first_of(headers, {first});
     const auto other = first_of(headers, {second});
     return one && other ? std::optional(*one + "/" + *other) : std::nullopt;
@@ -251,6 +255,9 @@ bool is_nested_deeper(std::string_view json, int depth) noexcept {
 HookMessage read_hook_message(std::string_view scheme, const HeaderList& headers, std::string_view body) {
     HookMessage message;
     message.delivery_id = delivery_id(scheme, headers);
+    if (message.delivery_id && !is_utf8(*message.delivery_id)) {
+        message.delivery_id.reset();
+    }
     message.headers = kept_headers(headers);
     message.ignored = reason_to_ignore(headers);
     read_body(scheme, headers, body, message);

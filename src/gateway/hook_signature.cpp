@@ -9,7 +9,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
-#include "connectors/ascii.hpp"
+#include "gateway/bearer_token.hpp"
 #include "notify/webhook_signature.hpp"
 
 namespace sync_engine {
@@ -133,13 +133,7 @@ std::string_view presented_secret(const HeaderList& headers) {
             return value;
         }
     }
-    constexpr std::string_view bearer = "bearer ";
-    std::string_view value = header_value(headers, "authorization");
-    if (value.size() <= bearer.size() || !same_ignoring_case(value.substr(0, bearer.size()), bearer)) {
-        return {};
-    }
-    value.remove_prefix(bearer.size());
-    return value;
+    return bearer_token(header_value(headers, "authorization"));
 }
 
 HookVerdict verify_secret(const std::vector<std::string>& secrets, const HeaderList& headers) {

@@ -19,8 +19,8 @@ std::string milliseconds(double seconds) {
     return std::to_string(std::llround(seconds * 1000));
 }
 
-// Errors after which what was prepared is no longer to be relied upon: a statement that the server does not know,
-// and one whose result has changed (which has the code of whatever is not supported).
+// Errors after which what was prepared is no longer to be relied upon: a statement that the server does not
+// know, and one whose result has changed (which has the code of whatever is not supported).
 bool is_stale_statement(const PgOutcome& outcome) {
     return outcome.status == PgOutcome::Status::failed &&
            (outcome.sqlstate == "26000" || outcome.sqlstate == "0A000");
@@ -156,9 +156,10 @@ asio::awaitable<bool> PgSession::connect() {
     close();
     // Those before dbname are defaults that the URL may override; those after it are not for the user to
     // choose.
-    const std::array<const char*, 8> keywords{"keepalives_idle",  "keepalives_interval",       "keepalives_count",
-                                              "tcp_user_timeout", "fallback_application_name", "dbname",
-                                              "client_encoding",  nullptr};
+    const std::array<const char*, 8> keywords{"keepalives_idle",           "keepalives_interval",
+                                              "keepalives_count",          "tcp_user_timeout",
+                                              "fallback_application_name", "dbname",
+                                              "client_encoding",           nullptr};
     const std::array<const char*, 8> values{
         "10", "5", "3", "20000", settings_.application_name.c_str(), settings_.url.c_str(), "UTF8", nullptr};
     connection_.reset(PQconnectStartParams(keywords.data(), values.data(), 1));
@@ -180,7 +181,8 @@ asio::awaitable<bool> PgSession::dial() {
         watch_.assign(PQsocket(connection_.get()));
         bool ready = false;
         while (!ready) {
-            ready = co_await watch_.wait(wants == PGRES_POLLING_READING, wants == PGRES_POLLING_WRITING, until);
+            ready =
+                co_await watch_.wait(wants == PGRES_POLLING_READING, wants == PGRES_POLLING_WRITING, until);
             if (!connection_) {
                 co_return false;
             }

@@ -19,9 +19,9 @@ struct PgSettings {
     std::string url;
     std::string application_name = "sync-gateway";
     double connect_seconds = 15;
-    double statement_seconds = 10;             // statement_timeout
-    double idle_in_transaction_seconds = 10;   // idle_in_transaction_session_timeout
-    double answer_seconds = 25;                // a pipeline that is not answered in this time: the connection is given up
+    double statement_seconds = 10;            // statement_timeout
+    double idle_in_transaction_seconds = 10;  // idle_in_transaction_session_timeout
+    double answer_seconds = 25;  // a pipeline that is not answered in this time: the connection is given up
 };
 
 // One connection to the database, in libpq's pipeline mode. For one coroutine at a time, which must not be

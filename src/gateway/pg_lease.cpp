@@ -51,8 +51,8 @@ asio::awaitable<PgOutcome> serve(PgSession& session, const PgTask& task, bool is
     co_return task.commit ? check_commit(std::move(outcome)) : std::move(outcome);
 }
 
-asio::awaitable<PgOutcome> hand_over(std::shared_ptr<PgPool::Lease::Link> link, std::vector<PgStatement> pipeline,
-                                     bool commit) {
+asio::awaitable<PgOutcome> hand_over(std::shared_ptr<PgPool::Lease::Link> link,
+                                     std::vector<PgStatement> pipeline, bool commit) {
     if (!link || link->over || link->dropped) {
         co_return lost("there is no connection any more");
     }

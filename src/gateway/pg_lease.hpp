@@ -47,10 +47,10 @@ struct PgPool::Lease::Link {
     explicit Link(const boost::asio::any_io_executor& on) : executor(on) {}
 
     boost::asio::any_io_executor executor;
-    std::shared_ptr<PgTask> task;   // what the holder wants next
-    bool dropped = false;           // the holder is gone, or done
-    bool over = false;              // the connection is no longer the holder's
-    std::function<void()> wake;     // whoever serves it; only while it is served
+    std::shared_ptr<PgTask> task;  // what the holder wants next
+    bool dropped = false;          // the holder is gone, or done
+    bool over = false;             // the connection is no longer the holder's
+    std::function<void()> wake;    // whoever serves it; only while it is served
 
     void drop() {
         dropped = true;
@@ -60,8 +60,8 @@ struct PgPool::Lease::Link {
     }
 };
 
-// Serves the holder of a lease until it is committed or dropped or the connection is lost; leaves no transaction
-// open. `ran` is told how long each pipeline took.
+// Serves the holder of a lease until it is committed or dropped or the connection is lost; leaves no
+// transaction open. `ran` is told how long each pipeline took.
 boost::asio::awaitable<void> serve_lease(PgSession& session, std::shared_ptr<PgPool::Lease::Link> link,
                                          std::function<void(double)> ran);
 

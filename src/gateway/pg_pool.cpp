@@ -90,7 +90,9 @@ void PgPool::Impl::open_one() {
     slots_.push_back(std::make_shared<Slot>(executor_, log_, options_.connection));
     asio::co_spawn(
         executor_,
-        [self = shared_from_this(), slot = slots_.back()]() -> asio::awaitable<void> { return self->work(slot); },
+        [self = shared_from_this(), slot = slots_.back()]() -> asio::awaitable<void> {
+            return self->work(slot);
+        },
         asio::detached);
 }
 
@@ -124,7 +126,8 @@ PgOutcome PgPool::Impl::refusal() const {
     const bool connected = std::ranges::any_of(slots_, [](const auto& s) { return s->session.connected(); });
     PgOutcome outcome;
     outcome.status = connected ? PgOutcome::Status::overloaded : PgOutcome::Status::lost;
-    outcome.message = connected ? "no connection became free in time" : "there is no connection to the database";
+    outcome.message =
+        connected ? "no connection became free in time" : "there is no connection to the database";
     return outcome;
 }
 

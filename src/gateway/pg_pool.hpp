@@ -17,8 +17,8 @@ namespace sync_engine {
 
 struct PgPoolOptions {
     PgSettings connection;
-    std::size_t size = 10;         // connections at most
-    double wait_seconds = 2;       // for a connection to become free, then overloaded
+    std::size_t size = 10;           // connections at most
+    double wait_seconds = 2;         // for a connection to become free, then overloaded
     std::size_t max_waiting = 1000;  // who would be one more is overloaded at once
 };
 
@@ -46,10 +46,10 @@ struct PgPoolFigures {
     std::size_t waiting = 0;  // requests for a connection
 };
 
-// Connections to the database that are shared by whoever has something to ask: opened as they are needed, up to
-// `size`, kept, and made anew with growing pauses when they break. Who waits is served in the order of coming. A
-// coroutine that is cancelled while it waits loses its place, or the answer: its pipeline is read to the end all
-// the same. Everything on the one thread of the executor; must outlive no io_context.
+// Connections to the database that are shared by whoever has something to ask: opened as they are needed, up
+// to `size`, kept, and made anew with growing pauses when they break. Who waits is served in the order of
+// coming. A coroutine that is cancelled while it waits loses its place, or the answer: its pipeline is read
+// to the end all the same. Everything on the one thread of the executor; must outlive no io_context.
 class PgPool {
   public:
     // `log` and `observer` are borrowed. Connects once right away.
@@ -89,8 +89,8 @@ class PgPool::Lease {
     Lease& operator=(Lease&&) noexcept;
     ~Lease();
 
-    // One pipeline of the transaction, the first of which begins it. After one that failed there is nothing but to
-    // drop the lease.
+    // One pipeline of the transaction, the first of which begins it. After one that failed there is nothing
+    // but to drop the lease.
     boost::asio::awaitable<PgOutcome> run(std::vector<PgStatement> pipeline);
 
     // `last` and COMMIT in one pipeline; the connection is free then, whatever became of it.

@@ -19,7 +19,7 @@ class StatementCache {
     explicit StatementCache(std::size_t capacity) : capacity_(capacity) {}
 
     struct Step {
-        std::string name;      // of the prepared statement; empty: it is not to be prepared (BEGIN and the like)
+        std::string name;  // of the prepared statement; empty: it is not to be prepared (BEGIN and the like)
         bool prepare = false;  // first
     };
     struct Plan {

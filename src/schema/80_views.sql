@@ -103,14 +103,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION sync._metric_labels(jsonb, text) IS 'Internal: labels in OpenMetrics text';
 
-CREATE FUNCTION sync.metrics_text() RETURNS text
+CREATE FUNCTION sync._metrics_text(by_tenant boolean) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH shown AS (
-        SELECT m.*, CASE WHEN m.kind = 'counter' THEN regexp_replace(m.name, '_total$', '') ELSE m.name END AS family
+    WITH series AS (
+        SELECT m.name, m.kind, m.help, m.labels, m.value, m.bucket_bounds, m.bucket_counts, m.sum, m.count
         FROM sync.metrics m
-        WHERE m.available
+        WHERE m.available AND (by_tenant OR NOT m.labels ? 'tenant_id')
+        UNION ALL
+        SELECT m.name, m.kind, m.help, m.labels - 'tenant_id', sum(m.value), NULL, NULL, NULL, NULL
+        FROM sync.metrics m
+        WHERE m.available AND NOT by_tenant AND m.labels ? 'tenant_id'
+        GROUP BY m.name, m.kind, m.help, m.labels - 'tenant_id'
+    ), shown AS (
+        SELECT s.*, CASE WHEN s.kind = 'counter' THEN regexp_replace(s.name, '_total$', '') ELSE s.name END AS family
+        FROM series s
     ), line AS (
         SELECT s.family, s.kind, s.help, s.name, s.labels, b.line, b.ord
         FROM shown s
@@ -133,5 +141,13 @@ AS $$
         FROM line l GROUP BY l.family
     )
     SELECT COALESCE(string_agg(f.text, '' ORDER BY f.family), '') || E'# EOF\n' FROM family f
+$$;
+COMMENT ON FUNCTION sync._metrics_text(boolean) IS 'Internal: the metrics in OpenMetrics text format; without by_tenant those of all tenants are summed';
+
+CREATE FUNCTION sync.metrics_text() RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT sync._metrics_text(true)
 $$;
 COMMENT ON FUNCTION sync.metrics_text() IS 'The metrics of this database in OpenMetrics text format';

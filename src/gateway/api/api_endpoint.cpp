@@ -5,11 +5,10 @@
 #include <stdexcept>
 #include <utility>
 
-#include <strings.h>
-
 #include "gateway/api/api_reply.hpp"
-#include "gateway/database_problem.hpp"
 #include "gateway/api/request_hash.hpp"
+#include "gateway/bearer_token.hpp"
+#include "gateway/database_problem.hpp"
 
 namespace sync_engine {
 
@@ -19,6 +18,7 @@ namespace asio = boost::asio;
 
 // Made by a deadlock or by a serialization failure: nothing has happened, and the next try goes through as a rule.
 constexpr int kMaxTries = 3;
+constexpr std::size_t kMaxToken = 200;
 constexpr std::string_view kOpenApi = "getOpenApi";
 
 std::int64_t unix_now() {
@@ -54,15 +54,10 @@ BudgetGrant grant_of(const PGresult* result) {
     return grant;
 }
 
-// The token of `Authorization: Bearer TOKEN`; empty: there is none that could be one.
-std::string bearer_token(const HttpRequest& request) {
+// Empty: there is none that could be one.
+std::string token_of(const HttpRequest& request) {
     const std::string* header = request.header("authorization");
-    constexpr std::size_t kScheme = 7;
-    if (header == nullptr || header->size() <= kScheme || header->size() > 200 ||
-        strncasecmp(header->c_str(), "Bearer ", kScheme) != 0) {
-        return "";
-    }
-    return header->substr(kScheme);
+    return header == nullptr || header->size() > kMaxToken ? "" : std::string(bearer_token(*header));
 }
 
 void add_budget(HttpReply& reply, const BudgetState& state) {
@@ -117,7 +112,7 @@ asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
         co_return HttpReply{200, {{"Content-Type", "application/json"}, {"Cache-Control", "max-age=300"}},
                             document_.text(), nullptr};
     }
-    const std::string token = bearer_token(request);
+    const std::string token = token_of(request);
     BudgetState budget;
     HttpReply reply;
     if (auto refusal = co_await take_budget(operation, request, token, budget)) {

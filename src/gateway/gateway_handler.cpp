@@ -1,0 +1,36 @@
+#include "gateway/gateway_handler.hpp"
+
+#include <string>
+#include <utility>
+
+#include "gateway/problem.hpp"
+
+namespace sync_engine {
+
+namespace asio = boost::asio;
+
+Handler* GatewayHandler::handler_of(const std::string& path) const {
+    if (path == "/api/v2/events") {
+        return &events_;
+    }
+    if (path.starts_with("/api/")) {
+        return &api_;
+    }
+    if (path.starts_with("/hooks/")) {
+        return &hooks_;
+    }
+    return path == "/healthz" || path == "/readyz" || path == "/metrics" ? &operations_ : nullptr;
+}
+
+asio::awaitable<HttpReply> GatewayHandler::handle(HttpRequest request) {
+    if (Handler* handler = handler_of(request.path)) {
+        co_return co_await handler->handle(std::move(request));
+    }
+    Problem problem;
+    problem.status = 404;
+    problem.code = "not_found";
+    problem.detail = "there is nothing at this path";
+    co_return problem_reply(problem, request.request_id);
+}
+
+}  // namespace sync_engine
