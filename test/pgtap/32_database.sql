@@ -117,7 +117,7 @@ SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE
           'sync.sync_notifications', 'sync.sync_notifications_id_seq', 'sync.notification_state', 'sync.webhook_secrets', 'sync.incidents', 'sync.incidents_id_seq', 'sync.record_history',
           'sync.outbox', 'sync.outbox_id_seq', 'sync.held_events', 'sync.messages', 'sync.messages_id_seq', 'sync.message_queue', 'sync.delivery_attempts',
           'sync.delivery_attempts_id_seq', 'sync.inbox', 'sync.inbox_id_seq',
-          'sync.audit_log', 'sync.audit_log_id_seq', 'sync.audit_key', 'sync.settings_seen'], 'tables and sequences are registered for dumps');
+          'sync.audit_log', 'sync.audit_log_id_seq', 'sync.audit_key', 'sync.settings_seen', 'sync.api_tokens', 'sync.api_tokens_id_seq', 'sync.idempotency_keys'], 'tables and sequences are registered for dumps');
 SELECT is((SELECT count(*) FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
            WHERE c.relname IN (SELECT name FROM sync.partitions)), 0::bigint, 'the dated tables are ordinary tables');
 SELECT is((SELECT array_agg(DISTINCT deptype::text) FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = (SELECT ('sync.' || max(name))::regclass FROM sync.partitions WHERE parent = 'sync_jobs')

@@ -1,6 +1,6 @@
 -- Settings: names, defaults, ranges, and pairs that contradict themselves.
 \ir include/setup.psql
-SELECT plan(208);
+SELECT plan(214);
 CREATE TEMP TABLE wanted (name text, boot text, low float8, high float8);
 INSERT INTO wanted VALUES
     ('tick_interval_seconds', '60', 1, 3600), ('default_interval_seconds', '900', 60, 86400), ('jitter_pct_min', '0', 0, 1), ('jitter_pct_max', '0.2', 0, 1),
@@ -10,7 +10,7 @@ INSERT INTO wanted VALUES
     ('execution_retention_days', '30', 0, 36500), ('signal_retention_days', '0', 0, 36500), ('dedupe_retention_days', '-1', -1, 36500), ('audit_retention_days', '400', 0, 36500), ('max_metric_tenants', '100', 0, 10000),
     ('auto_pause_failures', '100', 0, 100000), ('inbox_retention_days', '90', 0, 36500), ('incident_reminder_seconds', '3600', 60, 604800), ('late_warning_seconds', '3600', 0, 604800),
     ('notification_burst', '10', 1, 10000), ('notification_retention_days', '90', 0, 36500), ('notification_window_seconds', '900', 1, 86400), ('notify_after_failures', '3', 1, 1000),
-    ('rate_limit_warning_seconds', '3600', 0, 604800);
+    ('rate_limit_warning_seconds', '3600', 0, 604800), ('api_requests_per_minute', '600', 0, 1000000);
 
 SELECT results_eq(
     $$SELECT s.name::text, s.boot_val::text, s.min_val::float8, s.max_val::float8, s.context::text FROM pg_settings s JOIN wanted w ON s.name = 'sync_engine.' || w.name ORDER BY 1$$,

@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(141);
+SELECT plan(147);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -94,6 +94,8 @@ FROM unnest(ARRAY['trigger(b.connection)', 'cancel_job(b.queued)', 'retry_job(b.
     $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', b.connection)$$, $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', schedule_id => b.schedule)$$,
     $$update_notification(b.notification, name => 'mine')$$, 'delete_notification(b.notification)', 'test_notification(b.notification)', 'webhook_secret(b.notification)',
     'rotate_webhook_secret(b.notification)', 'replay_delivery(b.delivery)', $$replay_delivery('(,)'::tstzrange, only_failed => false)$$, $$replay_delivery('(,)'::tstzrange, b.notification)$$,
+    $$object_version('connection', b.connection)$$, $$object_version('schedule', b.schedule)$$, $$object_version('notification', b.notification)$$,
+    $$expect_version('connection', b.connection, NULL)$$, $$expect_version('schedule', b.schedule, NULL)$$, $$expect_version('notification', b.notification, NULL)$$,
     $$read_inbox('B', 'of-' || 'b')$$, $$inbox_unread('B', 'of-' || 'b')$$, $$mark_read('B', 'of-' || 'b')$$]) s;
 SELECT bag_eq('SELECT DISTINCT name FROM calls', $$SELECT DISTINCT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$,
     'every function that a tenant may call is called below');
@@ -115,7 +117,7 @@ CREATE TEMP TABLE before AS SELECT everything() AS all_of_b;
 CREATE TEMP TABLE answers AS SELECT c.*, as_tenant('A', c.statement) AS answer FROM calls c;
 SELECT unalike(answer, '%of-b%', 'A learns nothing of B by ' || statement) FROM answers;
 SELECT is_empty($$SELECT name, answer FROM answers WHERE answer NOT LIKE 'P0002: %' AND answer NOT LIKE '23503: %does not exist' AND name IN ('trigger', 'retry_job', 'retry_execution', 'pause', 'resume',
-    'set_interval', 'create_schedule', 'update_schedule', 'pause_schedule', 'resume_schedule', 'delete_schedule', 'trigger_schedule', 'skip_next', 'schedule_history', 'preview_schedule', 'update_notification', 'delete_notification', 'test_notification', 'webhook_secret', 'rotate_webhook_secret')$$,
+    'set_interval', 'create_schedule', 'update_schedule', 'pause_schedule', 'resume_schedule', 'delete_schedule', 'trigger_schedule', 'skip_next', 'schedule_history', 'preview_schedule', 'update_notification', 'delete_notification', 'test_notification', 'webhook_secret', 'rotate_webhook_secret', 'expect_version')$$,
     'what is B''s does not exist for A');
 SELECT is(everything(), (SELECT all_of_b FROM before), 'nothing of B was changed or triggered');
 -- What is not there and what is somebody else's are told alike.

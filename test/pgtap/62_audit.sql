@@ -1,6 +1,6 @@
 -- The audit log: who changed what and when, before and after, never a secret; append-only.
 \ir include/setup.psql
-SELECT plan(119);
+SELECT plan(121);
 SELECT fix_jitter();
 CREATE ROLE audit_app LOGIN IN ROLE sync_admin;
 
@@ -137,6 +137,9 @@ RESET ROLE;
 SELECT results_eq('SELECT action, role, session_role, actor FROM sync.audit_log ORDER BY id DESC LIMIT 2',
     $$VALUES ('provider.update', 'sync_admin', (session_user::text COLLATE "default"), 'alice@example.org'), ('provider.resume', 'sync_admin', (session_user::text COLLATE "default"), 'alice@example.org')$$,
     'who: the role that was set, in a function as in an UPDATE, and for whom');
+SET LOCAL sync_engine.request_id = 'r1';
+SELECT is((SELECT a.request_id FROM audited('UPDATE sync.providers SET display_name = ''G''') a), 'r1', 'in which request');
+SET LOCAL sync_engine.request_id = '';
 SET LOCAL sync_engine.actor = '';
 SET LOCAL SESSION AUTHORIZATION audit_app;
 SELECT row_eq($$SELECT a.role, a.session_role, a.actor FROM audited('UPDATE sync.providers SET display_name = NULL') a$$, ROW('audit_app'::text, 'audit_app'::text, NULL::text),
@@ -223,6 +226,7 @@ SELECT lives_ok('ALTER ROLE audit_stranger RESET ALL', 'who has no rights here m
 RESET ROLE;
 SELECT is(told(format('ALTER DATABASE %I SET work_mem = %L', current_database(), '5MB')), NULL, 'another''s setting');
 SELECT is(told($$ALTER ROLE audit_app SET sync_engine.actor = 'app'$$), NULL, 'the actor is not a setting of the engine');
+SELECT is(told($$ALTER ROLE audit_app SET sync_engine.request_id = 'r'$$), NULL, 'nor is a request');
 SELECT is(told($$SELECT housekeep(at('10:00'))$$), NULL, 'housekeeping does not tell it again');
 -- As if postgresql.conf had said otherwise when housekeeping looked last
 UPDATE sync.settings_seen SET value = '61' WHERE name = 'sync_engine.lease_seconds' AND scope = 'server';

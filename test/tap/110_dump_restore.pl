@@ -82,7 +82,9 @@ $node->safe_psql(
     SELECT count(*) FROM sync.claim_deliveries('other', 2, as_of => '2026-03-01 12:13Z');
     INSERT INTO sync.outbox (tenant_id, event, type, connection_id, occurred_at, targets) VALUES ('t1', 'success', 'sync.succeeded', 1, '2026-03-01 12:13Z', '{1}');
     INSERT INTO sync.provider_state SELECT slug, '2026-03-01 12:00Z' FROM sync.providers;
-    SELECT sync.enable_tenant_isolation() > 0;
+    SELECT sync.create_api_token('t1', 'app', '{read,write}', '2027-01-01Z', 100, '2026-03-01 12:00Z'), sync.create_api_token('t2', 'old');
+    SELECT sync.revoke_api_token(max(id)) FROM sync.api_tokens;
+    SELECT set_config('sync_engine.tenant_id', 't1', false), sync.begin_idempotent('key', 'POST /', 'hash'), sync.end_idempotent('key', 201, '{"location": "/1"}', 'made');
     DROP PROCEDURE public.run_all;});
 my $statuses = $node->safe_psql('source', 'SELECT string_agg(DISTINCT status, $$ $$ ORDER BY status) FROM sync.sync_jobs');
 is($statuses, 'cancelled queued running succeeded', 'there are jobs in all the ways that a dump may find them');
@@ -99,7 +101,7 @@ sub rows
                           ' UNION ALL ' ORDER BY c.relname)
         FROM pg_class c
         WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind = 'r'
-          AND c.relname NOT IN ('database_identity', 'engine_clock', 'notification_clock', 'connection_state')});
+          AND c.relname NOT IN ('database_identity', 'engine_clock', 'notification_clock', 'connection_state', 'version_key')});
     return $node->safe_psql($database, $queries);
 }
 
@@ -134,7 +136,7 @@ my $source_rows = rows('source');
 like($source_rows, qr/sync_jobs_20260228\|[1-9].*sync_jobs_20260301\|[1-9]/s, 'finished jobs are in dated tables');
 like($source_rows, qr/schedule_fires_20260301\|[1-9].*schedule_state\|6/s, 'schedules have a ledger');
 like($source_rows, qr/$_\|[1-9]/, "something is in $_")
-  foreach qw(sync_notifications notification_state webhook_secrets incidents outbox held_events messages_202603 message_queue delivery_attempts_202603 inbox_202603 record_history);
+  foreach qw(sync_notifications notification_state webhook_secrets incidents outbox held_events messages_202603 message_queue delivery_attempts_202603 inbox_202603 record_history api_tokens idempotency_keys tenant_isolation);
 like($source_rows, qr/signals_202602\|[1-9].*signals_202603\|[1-9]/s, 'signals are in more than one');
 
 $node->command_ok([ 'pg_dump', '-f', "$dump.sql", $node->connstr('source') ], 'pg_dump as a script');
