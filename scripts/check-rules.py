@@ -95,12 +95,13 @@ def not_for_core():
 
 
 def not_for_connectors():
-    includes = r'^\s*#\s*include\s*[<"](postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/|notify/)[^\n]*'
-    return matches(files("src/connectors"), includes)
+    foreign = "postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/|notify/"
+    return matches(files("src/connectors"), rf'^\s*#\s*include\s*[<"]({foreign})[^\n]*')
 
 
 def not_for_notify():
-    foreign = "postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/|fstream>|chrono>|sys/|openssl/(ssl|bio|rand)"
+    foreign = "postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/"
+    foreign += "|fstream>|chrono>|sys/|openssl/(ssl|bio|rand)"
     clocks = r"\b(std::time|gettimeofday|clock_gettime)\b"
     includes = rf'^\s*#\s*include\s*[<"]({foreign})[^\n]*'
     return matches(files("src/notify"), includes) + matches(files("src/notify"), clocks)
