@@ -17,6 +17,9 @@ class Handler {
     virtual ~Handler();
 
     virtual boost::asio::awaitable<HttpReply> handle(HttpRequest request) = 0;
+
+    // The server is about to stop: what it has under way goes on for a while, and no more than that comes.
+    virtual void drain() {}
 };
 
 }  // namespace sync_engine

@@ -1,13 +1,7 @@
 // sync-gateway: the HTTP API of a sync_engine database for its tenants.
-#include <memory>
-
-#include "gateway/application.hpp"
 #include "gateway/program.hpp"
-#include "gateway/status_handler.hpp"
+#include "gateway/service.hpp"
 
 int main(int argc, char** argv) {
-    using namespace sync_engine;
-    return gateway_main(argc, argv, [](const GatewayParts& parts) -> std::unique_ptr<Handler> {
-        return std::make_unique<StatusHandler>(parts.metrics);
-    });
+    return sync_engine::gateway_main(argc, argv, sync_engine::make_service);
 }
