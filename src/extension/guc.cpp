@@ -27,6 +27,7 @@ int default_interval_seconds = 900;
 bool enabled = true;
 bool fair_share = false;
 int execution_retention_days = 30;
+int hook_dedupe_hours = 72;
 int inbox_retention_days = 90;
 int incident_reminder_seconds = 3600;
 bool internal = false;
@@ -49,6 +50,7 @@ int notification_retention_days = 90;
 int notification_window_seconds = 900;
 int notify_after_failures = 3;
 int rate_limit_warning_seconds = 3600;
+char* request_id = nullptr;
 int signal_retention_days = 0;
 int tick_batch_size = 1000;
 int tick_interval_seconds = 60;
@@ -101,6 +103,9 @@ constexpr IntSetting kIntSettings[] = {
      &guc::default_interval_seconds, 900, 60, 86400},
     {"sync_engine.execution_retention_days", "Days that finished attempts are kept, 0 for ever.",
      &guc::execution_retention_days, 30, 0, 36500},
+    {"sync_engine.hook_dedupe_hours",
+     "Hours, at least, for which a delivery of a webhook that was accepted is a duplicate when it comes again.",
+     &guc::hook_dedupe_hours, 72, 1, 720},
     {"sync_engine.inbox_retention_days", "Days that in-app notifications are kept, 0 for ever.",
      &guc::inbox_retention_days, 90, 0, 36500},
     {"sync_engine.incident_reminder_seconds",
@@ -222,6 +227,9 @@ void define_gucs() {
                                "Address of the console or application that notifications link to, without a "
                                "slash at its end.",
                                nullptr, &guc::link_base, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("sync_engine.request_id", "The request that is served, set by gateways.", nullptr,
+                               &guc::request_id, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr,
+                               nullptr);
     DefineCustomStringVariable("sync_engine.tenant_id", "The tenant that this transaction is confined to.",
                                nullptr, &guc::tenant_id, "", PGC_USERSET, 0, nullptr, nullptr, nullptr);
     reserve_guc_prefix("sync_engine");

@@ -8,7 +8,7 @@ DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['sync_admin', 'sync_executor', 'sync_viewer', 'sync_tenant'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['sync_admin', 'sync_executor', 'sync_viewer', 'sync_tenant', 'sync_gateway'] LOOP
         IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
         END IF;

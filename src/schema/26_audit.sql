@@ -115,7 +115,9 @@ AS $$
          '{tenant_id,connection_id,name,description,schedule_type,cron_expression,timezone,is_active,job_type,priority,starts_at,ends_at,jitter_seconds,'
          'dst_gap,dst_fold,catch_up,catchup_limit,catchup_max_age,overlap,pause_reason,resume_at}'),
         ('sync_notifications', 'notification', 'id', '{id,created_at,updated_at}',
-         '{tenant_id,connection_id,schedule_id,notification_type,name,events,is_active,verified_at,disabled_at,disabled_reason}')
+         '{tenant_id,connection_id,schedule_id,notification_type,name,events,is_active,verified_at,disabled_at,disabled_reason}'),
+        ('hooks', 'hook', 'id', '{id,created_at,updated_at,last_received_at}',
+         '{tenant_id,connection_id,schedule_id,name,scheme,token_hint,job_type,priority,debounce_seconds,is_active}')
     ) v (relation, kind, id_column, ignored, shown)
     WHERE v.relation = $1
 $$;
@@ -299,7 +301,7 @@ BEGIN
               WHERE d.setdatabase IN (0, (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()))
                 AND i.item LIKE 'sync\_engine.%') n
         FULL JOIN sync.settings_seen s ON s.name = n.name AND s.scope = n.scope
-        WHERE s.value IS DISTINCT FROM n.value AND COALESCE(n.name, s.name) NOT IN ('sync_engine.actor', 'sync_engine.internal')
+        WHERE s.value IS DISTINCT FROM n.value AND COALESCE(n.name, s.name) NOT IN ('sync_engine.actor', 'sync_engine.internal', 'sync_engine.request_id')
           AND (n.name IS NOT NULL OR s.scope <> 'server')
         ORDER BY 1, 2 LOOP
         IF change.is_now IS NULL THEN

@@ -66,6 +66,8 @@ BEGIN
     GRANT SELECT, DELETE, INSERT (tenant_id, connection_id, schedule_id, notification_type, name, events, config, is_active),
           UPDATE (name, events, config, is_active, updated_at) ON sync.sync_notifications TO sync_tenant;
     GRANT SELECT ON sync.incidents, sync.inbox TO sync_tenant;
+    GRANT SELECT (id, tenant_id, connection_id, schedule_id, name, scheme, token_hint, job_type, priority, debounce_seconds, is_active, created_at,
+                  updated_at, last_received_at) ON sync.hooks TO sync_tenant;
     -- Views and functions keep to the caller's tenant by themselves: sync._sees_tenant.
     GRANT USAGE ON SCHEMA sync TO sync_tenant;
     GRANT SELECT ON sync.connection_status, sync.queue, sync.schedule_status, sync.run_history, sync.deliveries TO sync_tenant;
@@ -91,6 +93,8 @@ BEGIN
         sync.test_notification(bigint, timestamptz), sync.webhook_secret(bigint), sync.rotate_webhook_secret(bigint, interval, timestamptz),
         sync.replay_delivery(bigint, timestamptz), sync.replay_delivery(tstzrange, bigint, boolean, timestamptz),
         sync.read_inbox(text, text, boolean, bigint, int), sync.inbox_unread(text, text), sync.mark_read(text, text, bigint[], timestamptz),
+        sync.create_hook(bigint, text, text, text, bigint, text, int, timestamptz), sync.update_hook(bigint, text, int, boolean),
+        sync.delete_hook(bigint), sync.rotate_hook_secret(bigint, text, interval, timestamptz),
         sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
         sync._local_time(timestamptz, text)
     TO sync_tenant;
