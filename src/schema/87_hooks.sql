@@ -49,7 +49,7 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the secret must be whsec_ and 24 to 64 bytes in base64',
                 HINT = 'Leave it out to have one made.';
         END IF;
-    ELSIF secret !~ '^[\x21-\x7e]{16,256}$' THEN
+    ELSIF secret !~ '^[\x21-\x7e]+$' OR length(secret) NOT BETWEEN 16 AND 256 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the secret must be 16 to 256 printable ASCII characters without spaces',
             HINT = 'Leave it out to have one made.';
     END IF;
