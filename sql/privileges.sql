@@ -4,11 +4,11 @@ CREATE EXTENSION sync_engine;
 SELECT r.rolname AS role, string_agg(c.relname, ' ' ORDER BY c.relname) FILTER (WHERE has_table_privilege(r.oid, c.oid, 'SELECT')) AS reads,
        string_agg(c.relname, ' ' ORDER BY c.relname) FILTER (WHERE has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE')) AS writes
 FROM pg_roles r CROSS JOIN pg_class c
-WHERE r.rolname IN ('sync_admin', 'sync_executor', 'sync_viewer') AND c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relname !~ '_\d{6,8}$'
+WHERE r.rolname IN ('sync_admin', 'sync_executor', 'sync_gateway', 'sync_viewer') AND c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relname !~ '_\d{6,8}$'
 GROUP BY 1 ORDER BY 1;
 SELECT r.rolname AS role, p.proname AS may_call
 FROM pg_roles r CROSS JOIN pg_proc p
-WHERE r.rolname IN ('sync_admin', 'sync_executor', 'sync_viewer') AND p.pronamespace = 'sync'::regnamespace AND has_function_privilege(r.oid, p.oid, 'EXECUTE') ORDER BY 1, 2;
+WHERE r.rolname IN ('sync_admin', 'sync_executor', 'sync_gateway', 'sync_viewer') AND p.pronamespace = 'sync'::regnamespace AND has_function_privilege(r.oid, p.oid, 'EXECUTE') ORDER BY 1, 2;
 -- The columns of the history that sync_viewer reads: no cursor, no token
 SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute a
 WHERE a.attrelid = 'sync.sync_executions'::regclass AND a.attnum > 0 AND has_column_privilege('sync_viewer', a.attrelid, a.attnum, 'SELECT');

@@ -104,7 +104,10 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    SELECT jsonb_agg(e.event ORDER BY e.id) INTO events FROM sync.pending_events e WHERE e.connection_id = $1 AND e.job_type = $2;
+    WITH taken AS (
+        DELETE FROM sync.pending_events e WHERE e.connection_id = $1 AND e.job_type = $2 RETURNING e.id, e.event
+    )
+    SELECT jsonb_agg(t.event ORDER BY t.id) INTO events FROM taken t;
     DELETE FROM sync.pending_inputs p WHERE p.connection_id = $1 AND p.job_type = $2;
     found_row.input := sync._input_with(found_row.input, COALESCE(events, '[]'), found_row.dropped);
     RETURN found_row;

@@ -337,7 +337,8 @@ BEGIN
         outcome := 'ignored';
         RETURN;
     END IF;
-    SELECT d.job_id INTO job_id FROM sync.hook_deliveries d WHERE d.hook_id = h.id AND d.delivery_id = key AND d.received_at >= since LIMIT 1;
+    SELECT d.job_id INTO job_id FROM sync.hook_deliveries d
+    WHERE d.tenant_id = h.tenant_id AND d.hook_id = h.id AND d.delivery_id = key AND d.received_at >= since LIMIT 1;
     IF FOUND THEN
         outcome := 'duplicate';
         RETURN;
@@ -349,7 +350,7 @@ BEGIN
     job_id := made.job_id;
     IF key IS NOT NULL THEN
         PERFORM sync._ensure_hook_day($7);
-        INSERT INTO sync.hook_deliveries (hook_id, delivery_id, received_at, job_id) VALUES (h.id, key, $7, made.job_id);
+        INSERT INTO sync.hook_deliveries (tenant_id, hook_id, delivery_id, received_at, job_id) VALUES (h.tenant_id, h.id, key, $7, made.job_id);
     END IF;
     -- The ledger tells of runs: of the first delivery that asked for each.
     IF s.id IS NOT NULL AND made.is_first THEN
