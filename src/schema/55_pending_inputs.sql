@@ -115,6 +115,14 @@ END
 $$;
 COMMENT ON FUNCTION sync._take_pending(bigint, text) IS 'Internal: takes out what waits for the next run, with the whole input; null where nothing does';
 
+-- What is large is not written anew with each event: the run that takes them is the next one. As stored, which is known without
+-- reading it, and as text.
+CREATE FUNCTION sync._takes_more(input jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT CASE WHEN input IS NULL THEN true WHEN pg_column_size(input) >= 16384 THEN false ELSE octet_length(input::text) < 65536 END $$;
+COMMENT ON FUNCTION sync._takes_more(jsonb) IS 'Internal: whether the input of a job that waits is given further events';
+
 -- A first page that is queued again takes up what came while it ran.
 CREATE FUNCTION sync._joined_input(input jsonb, pending sync.pending_inputs) RETURNS jsonb
 LANGUAGE plpgsql STABLE
@@ -176,13 +184,11 @@ AS $$
 #variable_conflict use_column
 DECLARE
     live record;
-    -- What is large is not written anew with each event: the run that takes them is the next one.
-    inline_bytes int := 65536;
     events jsonb := jsonb_build_array($6);
     pending sync.pending_inputs;
 BEGIN
     -- Claims do not lock the connection: which of the two it is, is known once the row is locked.
-    SELECT j.id, j.page = 1 AND COALESCE(pg_column_size(j.input), 0) < inline_bytes AS takes, NOT sync._has_events(j.input) AS is_first, j.rerun_priority
+    SELECT j.id, j.page = 1 AND sync._takes_more(j.input) AS takes, NOT sync._has_events(j.input) AS is_first, j.rerun_priority
     INTO live FROM ONLY sync.sync_jobs j WHERE j.connection_id = owner.id AND j.job_type = $2 AND j.status = 'queued' FOR UPDATE;
     IF NOT FOUND THEN
         SELECT j.id, false AS takes, false AS is_first, j.rerun_priority

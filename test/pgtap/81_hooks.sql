@@ -166,13 +166,13 @@ SELECT is((SELECT count(*) FROM sync.hooks h WHERE h.id = (made('gone')).hook_id
 SELECT connection('big', '{}', at('07:00')), hook('big', 'big');
 CREATE FUNCTION noise(bytes int, seed text) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$ SELECT to_jsonb(string_agg(md5(seed || n), '')) FROM generate_series(1, bytes / 32) n $$;
 SELECT arrives('big', 'b' || n, at('13:00'), noise(50000, n::text)) FROM generate_series(1, 3) n;
-SELECT is(jobs('big') || '|' || waiting(), 'queued realtime b1,b2|2', 'a queued job takes so much: then the next run does, so that not all is written again each time');
+SELECT is(jobs('big') || '|' || waiting(), 'queued realtime b1|3', 'a queued job takes so much: then the next run does, so that not all is written again each time');
 SELECT claim(at('13:00')), arrives('big', 'b' || n, at('13:00'), noise(50000, n::text)) FROM generate_series(4, 60) n;
 SELECT cmp_ok((SELECT sum(e.bytes) FROM sync.pending_events e), '<=', 2 * 1048576::bigint, 'what waits is bounded');
 SELECT complete('big', at('13:01'));
 SELECT cmp_ok(octet_length((job_of('big')).input::text), '<=', 1048576, 'an input is at most 1 MiB');
 SELECT cmp_ok(octet_length((job_of('big')).input::text), '>', 900000, 'and is used');
-SELECT is(held((job_of('big')).input), (SELECT string_agg('b' || n, ',' ORDER BY n) FROM generate_series(41, 60) n) || ' -38', 'the oldest make room, and are counted');
+SELECT is(held((job_of('big')).input), (SELECT string_agg('b' || n, ',' ORDER BY n) FROM generate_series(41, 60) n) || ' -39', 'the oldest make room, and are counted');
 SELECT claim(at('13:02')), arrives('big', 'huge', at('13:02'), noise(1100000, 'x')), complete('big', at('13:03'));
 SELECT is((job_of('big')).input #>> '{events,0,delivery_id}' || ((job_of('big')).input -> 'events_dropped')::text || jsonb_typeof((job_of('big')).input #> '{events,0,payload}'), 'huge1null',
           'one that is too large loses its payload: that it came is told');
@@ -180,7 +180,7 @@ SELECT is((job_of('big')).input #>> '{events,0,delivery_id}' || ((job_of('big'))
 SELECT connection('full', '{}', at('07:00')), hook('full', 'full');
 SELECT arrives('full', 'f' || n, at('13:10'), noise(50000, n::text)) FROM generate_series(1, 3) n;
 SELECT sync.cancel_job((job_of('full')).id, as_of => at('13:10'));
-SELECT is(jobs('full'), 'cancelled realtime f1,f2; cancelled realtime f3', 'what is cancelled while it is queued stays in history, all of it');
+SELECT is(jobs('full'), 'cancelled realtime f1; cancelled realtime f2,f3', 'what is cancelled while it is queued stays in history, all of it');
 
 -- Schedules
 SELECT connection('s', '{}', at('07:00'));
