@@ -104,7 +104,8 @@ constexpr IntSetting kIntSettings[] = {
     {"sync_engine.execution_retention_days", "Days that finished attempts are kept, 0 for ever.",
      &guc::execution_retention_days, 30, 0, 36500},
     {"sync_engine.hook_dedupe_hours",
-     "Hours, at least, for which a delivery of a webhook that was accepted is a duplicate when it comes again.",
+     "Hours, at least, for which a delivery of a webhook that was accepted is a duplicate when it comes "
+     "again.",
      &guc::hook_dedupe_hours, 72, 1, 720},
     {"sync_engine.inbox_retention_days", "Days that in-app notifications are kept, 0 for ever.",
      &guc::inbox_retention_days, 90, 0, 36500},
@@ -227,9 +228,9 @@ void define_gucs() {
                                "Address of the console or application that notifications link to, without a "
                                "slash at its end.",
                                nullptr, &guc::link_base, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
-    DefineCustomStringVariable("sync_engine.request_id", "The request that is served, set by gateways.", nullptr,
-                               &guc::request_id, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr,
-                               nullptr);
+    DefineCustomStringVariable("sync_engine.request_id", "The request that is served, set by gateways.",
+                               nullptr, &guc::request_id, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, nullptr,
+                               nullptr, nullptr);
     DefineCustomStringVariable("sync_engine.tenant_id", "The tenant that this transaction is confined to.",
                                nullptr, &guc::tenant_id, "", PGC_USERSET, 0, nullptr, nullptr, nullptr);
     reserve_guc_prefix("sync_engine");
