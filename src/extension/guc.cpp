@@ -28,6 +28,7 @@ int default_interval_seconds = 900;
 bool enabled = true;
 bool fair_share = false;
 int execution_retention_days = 30;
+int hook_dedupe_hours = 72;
 int inbox_retention_days = 90;
 int incident_reminder_seconds = 3600;
 bool internal = false;
@@ -106,6 +107,10 @@ constexpr IntSetting kIntSettings[] = {
      &guc::default_interval_seconds, 900, 60, 86400},
     {"sync_engine.execution_retention_days", "Days that finished attempts are kept, 0 for ever.",
      &guc::execution_retention_days, 30, 0, 36500},
+    {"sync_engine.hook_dedupe_hours",
+     "Hours, at least, for which a delivery of a webhook that was accepted is a duplicate when it comes "
+     "again.",
+     &guc::hook_dedupe_hours, 72, 1, 720},
     {"sync_engine.inbox_retention_days", "Days that in-app notifications are kept, 0 for ever.",
      &guc::inbox_retention_days, 90, 0, 36500},
     {"sync_engine.incident_reminder_seconds",

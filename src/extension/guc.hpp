@@ -17,6 +17,7 @@ extern int default_interval_seconds;
 extern bool enabled;
 extern int execution_retention_days;
 extern bool fair_share;
+extern int hook_dedupe_hours;
 extern int inbox_retention_days;
 extern int incident_reminder_seconds;
 extern bool internal;

@@ -135,7 +135,8 @@ COMMENT ON COLUMN sync.sync_jobs.scheduled_at IS 'Not claimed before this time, 
 COMMENT ON COLUMN sync.sync_jobs.started_at IS 'When the first attempt was claimed; claimed_at is that of the present one';
 COMMENT ON COLUMN sync.sync_jobs.input IS 'What a trigger or webhook brought along; never the cursor';
 COMMENT ON COLUMN sync.sync_jobs.run_id IS 'Id of the job that began the run: the pages that follow it carry the same';
-COMMENT ON COLUMN sync.sync_jobs.rerun_priority IS 'Set when a trigger arrived while the job ran: the transaction that ends it queues one more of this priority';
+COMMENT ON COLUMN sync.sync_jobs.rerun_priority IS
+    'Set when a trigger arrived while the job ran: the transaction that ends it queues one more of this priority, with what waits in pending_inputs';
 COMMENT ON COLUMN sync.sync_jobs.schedule_id IS 'The schedule that it runs for; null where the interval, a trigger or an application made it';
 COMMENT ON COLUMN sync.sync_jobs.planned_at IS 'The instant of the schedule that it runs for, without jitter';
 COMMENT ON COLUMN sync.sync_jobs.trigger_type IS 'What brought the run about: scheduled, manual, realtime, retry or catch_up';

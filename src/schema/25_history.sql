@@ -89,7 +89,7 @@ COMMENT ON COLUMN sync.signal_keys.received_at IS 'When the month began in which
 CREATE TABLE sync.partitions (
     name text PRIMARY KEY,
     parent text NOT NULL CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires',
-                                           'audit_log', 'messages', 'delivery_attempts', 'inbox')),
+                                           'audit_log', 'messages', 'delivery_attempts', 'inbox', 'hook_deliveries')),
     range_from timestamptz NOT NULL,
     range_to timestamptz NOT NULL
 );
@@ -150,7 +150,7 @@ BEGIN
     EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (%s)', part,
                    CASE parent WHEN 'signal_pages' THEN 'tenant_id, landed_by, seq' WHEN 'schedule_fires' THEN 'tenant_id, connection_id, schedule_id, id'
                                WHEN 'audit_log' THEN 'tenant_id, id' WHEN 'messages' THEN 'tenant_id, id' WHEN 'delivery_attempts' THEN 'tenant_id, message_id, id'
-                               WHEN 'inbox' THEN 'tenant_id, user_id, id' ELSE 'tenant_id, connection_id, id' END);
+                               WHEN 'inbox' THEN 'tenant_id, user_id, id' WHEN 'hook_deliveries' THEN 'tenant_id, hook_id, delivery_id' ELSE 'tenant_id, connection_id, id' END);
     IF parent = 'signals' THEN
         EXECUTE format('CREATE UNIQUE INDEX %I ON sync.%I (tenant_id, connection_id, dedupe_key) WHERE dedupe_key IS NOT NULL',
                        part || '_dedupe', part);

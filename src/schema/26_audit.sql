@@ -119,7 +119,9 @@ AS $$
         ('sync_notifications', 'notification', 'id', '{id,created_at,updated_at}',
          '{tenant_id,connection_id,schedule_id,notification_type,name,events,is_active,verified_at,disabled_at,disabled_reason}'),
         ('api_tokens', 'api_token', 'id', '{id,created_at,last_used_at,created_by}',
-         '{tenant_id,name,token_hint,scopes,requests_per_minute,expires_at,revoked_at}')
+         '{tenant_id,name,token_hint,scopes,requests_per_minute,expires_at,revoked_at}'),
+        ('hooks', 'hook', 'id', '{id,created_at,updated_at,last_received_at}',
+         '{tenant_id,connection_id,schedule_id,name,scheme,token_hint,job_type,priority,debounce_seconds,is_active}')
     ) v (relation, kind, id_column, ignored, shown)
     WHERE v.relation = $1
 $$;

@@ -256,6 +256,35 @@ CREATE TRIGGER jobs_queued BEFORE INSERT OR UPDATE ON sync.sync_jobs
 -- Update scripts repeat this.
 ALTER TABLE sync.sync_jobs ENABLE ALWAYS TRIGGER jobs_queued;
 
+CREATE FUNCTION sync._follow_ended(ended sync.sync_jobs, was_asked_for boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sync_engine.internal = on
+AS $$
+DECLARE
+    pending sync.pending_inputs;
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM sync.connections c WHERE c.id = ended.connection_id AND c.status = 'active') THEN
+        PERFORM sync._set_pending_aside(ended.connection_id, ended.job_type, ended.rerun_priority, NULL, now());
+        RETURN;
+    END IF;
+    -- The same statement may have queued the next one.
+    UPDATE ONLY sync.sync_jobs j SET rerun_priority = GREATEST(j.rerun_priority, ended.rerun_priority)
+    WHERE j.connection_id = ended.connection_id AND j.job_type = ended.job_type AND j.status IN ('queued', 'running')
+      AND EXISTS (SELECT 1 FROM sync.pending_inputs p WHERE p.connection_id = j.connection_id AND p.job_type = j.job_type);
+    IF NOT FOUND THEN
+        pending := sync._take_pending(ended.connection_id, ended.job_type);
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, input, run_id, schedule_id, trigger_type)
+        SELECT n.id, ended.tenant_id, ended.provider_slug, ended.connection_id, ended.job_type, ended.rerun_priority,
+               GREATEST(now(), pending.not_before), pending.input, n.id, pending.schedule_id, COALESCE(pending.trigger_type, 'manual')
+        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id WHERE was_asked_for OR pending.input IS NOT NULL) n
+        ON CONFLICT (connection_id, job_type) WHERE status IN ('queued', 'running') DO NOTHING;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sync._follow_ended(sync.sync_jobs, boolean) IS
+    'Internal: queues the run that follows a job which an application ended, where it was asked for or something waits for it';
+
 CREATE FUNCTION sync._job_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -272,12 +301,10 @@ BEGIN
         WHERE c.id = NEW.connection_id;
     END IF;
     -- What a trigger asked for while it ran comes after it, whoever ended it.
-    IF TG_OP = 'UPDATE' AND OLD.status = 'running' AND NEW.status NOT IN ('queued', 'running') AND NEW.rerun_priority IS NOT NULL THEN
-        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, run_id, trigger_type)
-        SELECT n.id, NEW.tenant_id, NEW.provider_slug, NEW.connection_id, NEW.job_type, NEW.rerun_priority, n.id, 'manual'
-        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id FROM sync.connections c
-              WHERE c.id = NEW.connection_id AND c.status = 'active') n
-        ON CONFLICT (connection_id, job_type) WHERE status IN ('queued', 'running') DO NOTHING;
+    IF TG_OP = 'UPDATE' AND OLD.status IN ('queued', 'running') AND NEW.status NOT IN ('queued', 'running') AND NEW.rerun_priority IS NOT NULL THEN
+        PERFORM sync._follow_ended(NEW, OLD.status = 'running');
+    ELSIF TG_OP = 'DELETE' AND OLD.status IN ('queued', 'running') AND OLD.rerun_priority IS NOT NULL THEN
+        PERFORM sync._follow_ended(OLD, false);
     END IF;
     IF TG_OP <> 'INSERT' THEN
         PERFORM sync._restate(OLD.connection_id, false);

@@ -279,12 +279,17 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'job_ids and claim_tokens must be of the same length';
     END IF;
     mine := sync._lock_running(job_ids, claim_tokens);
-    WITH freed AS (
+    WITH held AS MATERIALIZED (
+        SELECT j.id, CASE WHEN j.page = 1 AND j.rerun_priority IS NOT NULL THEN sync._take_pending(j.connection_id, j.job_type) END AS pending
+        FROM ONLY sync.sync_jobs j WHERE j.id = ANY (mine)
+    ), freed AS (
         UPDATE ONLY sync.sync_jobs j
         SET status = 'queued', claimed_by = NULL, claimed_at = NULL, claim_token = NULL,
             priority = GREATEST(j.priority, CASE WHEN j.page = 1 THEN j.rerun_priority END),
-            rerun_priority = CASE WHEN j.page > 1 THEN j.rerun_priority END
-        WHERE j.id = ANY (mine)
+            rerun_priority = CASE WHEN j.page > 1 THEN j.rerun_priority END,
+            input = sync._joined_input(j.input, h.pending), trigger_type = sync._joined_type(j.trigger_type, j.planned_at, h.pending)
+        FROM held h
+        WHERE j.id = h.id
         RETURNING j.id, j.connection_id
     ), idled AS (
         UPDATE sync.connection_state s SET running_job_id = NULL FROM freed f WHERE s.connection_id = f.connection_id

@@ -177,19 +177,23 @@ BEGIN
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, cursor, input, run_id,
             page, stalled_pages, rerun_priority, created_at, schedule_id, planned_at, trigger_type)
         SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type,
-               CASE WHEN n.goes_on THEN n.priority ELSE n.rerun_priority END, $8,
-               CASE WHEN n.goes_on THEN n.next_cursor END, CASE WHEN n.goes_on THEN n.input END,
+               CASE WHEN n.goes_on THEN n.priority ELSE n.rerun_priority END, GREATEST($8, (n.pending).not_before),
+               CASE WHEN n.goes_on THEN n.next_cursor END, CASE WHEN n.goes_on THEN n.input ELSE (n.pending).input END,
                CASE WHEN n.goes_on THEN n.run_id ELSE n.id END,
                CASE WHEN n.goes_on THEN n.page + 1 ELSE 1 END,
                CASE WHEN n.goes_on AND n.stalled THEN n.stalled_pages + 1 ELSE 0 END,
                CASE WHEN n.goes_on THEN n.rerun_priority END, $8,
-               CASE WHEN n.goes_on THEN n.schedule_id END, CASE WHEN n.goes_on THEN n.planned_at END,
-               CASE WHEN n.goes_on THEN n.trigger_type ELSE 'manual' END
+               CASE WHEN n.goes_on THEN n.schedule_id ELSE (n.pending).schedule_id END, CASE WHEN n.goes_on THEN n.planned_at END,
+               CASE WHEN n.goes_on THEN n.trigger_type ELSE COALESCE((n.pending).trigger_type, 'manual') END
         FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.priority,
                      d.rerun_priority, d.goes_on, d.next_cursor, d.input, d.run_id, d.page, stalled[d.ord] AS stalled, d.stalled_pages,
-                     d.schedule_id, d.planned_at, d.trigger_type
+                     d.schedule_id, d.planned_at, d.trigger_type,
+                     CASE WHEN d.rerun_priority IS NOT NULL AND NOT d.goes_on THEN sync._take_pending(d.connection_id, d.job_type) END AS pending
               FROM ended d
-              WHERE d.active AND (d.goes_on OR d.rerun_priority IS NOT NULL)) n
+              -- Nothing follows where the connection is not active: what waits for it is set aside.
+              WHERE CASE WHEN d.active THEN d.goes_on OR d.rerun_priority IS NOT NULL
+                         WHEN d.rerun_priority IS NOT NULL THEN sync._set_pending_aside(d.connection_id, d.job_type, d.rerun_priority, NULL, $8)
+                         ELSE false END) n
         RETURNING connection_id
     )
     SELECT d.id, d.new_status, faults[d.ord] FROM ended d WHERE NOT plain

@@ -83,19 +83,24 @@ BEGIN
         CROSS JOIN LATERAL (SELECT sync._backoff(j.attempts, COALESCE(p.backoff_base_seconds, base_default),
                                                  COALESCE(p.backoff_max_seconds, max_default), u.hint)::float8 AS wait) b
     ), judged AS MATERIALIZED (
-        SELECT r.*, CASE
-                        WHEN r.new_kind IN ('unauthorized', 'permanent') OR r.new_attempts - r.new_limited >= r.max_attempts THEN 'failed'
-                        WHEN NOT r.active THEN 'cancelled'
-                        ELSE 'queued'
-                    END AS new_status
-        FROM result r
+        -- What waits for the next run goes with the one that is made, or with the next attempt of the first page.
+        SELECT x.*, CASE WHEN x.rerun_priority IS NOT NULL AND (x.new_status = 'queued' AND x.page = 1 OR x.followed)
+                         THEN sync._take_pending(x.connection_id, x.job_type) END AS pending
+        FROM (SELECT y.*, y.new_status <> 'queued' AND y.active AND y.rerun_priority IS NOT NULL AND y.new_kind <> 'unauthorized' AS followed
+              FROM (SELECT r.*, CASE
+                                    WHEN r.new_kind IN ('unauthorized', 'permanent') OR r.new_attempts - r.new_limited >= r.max_attempts THEN 'failed'
+                                    WHEN NOT r.active THEN 'cancelled'
+                                    ELSE 'queued'
+                                END AS new_status
+                    FROM result r) y) x
     ), requeued AS (
         UPDATE ONLY sync.sync_jobs j
         SET status = 'queued', attempts = d.new_attempts, rate_limited_attempts = d.new_limited, retry_after = d.again_at,
             error = d.new_error, error_kind = d.new_kind, claimed_by = NULL, claimed_at = NULL, claim_token = NULL,
             signals_inserted = 0, signals_duplicate = 0,
             priority = GREATEST(j.priority, CASE WHEN j.page = 1 THEN j.rerun_priority END),
-            rerun_priority = CASE WHEN j.page > 1 THEN j.rerun_priority END
+            rerun_priority = CASE WHEN j.page > 1 THEN j.rerun_priority END,
+            input = sync._joined_input(j.input, d.pending), trigger_type = sync._joined_type(j.trigger_type, j.planned_at, d.pending)
         FROM judged d
         WHERE j.id = d.id AND d.new_status = 'queued'
     ), ended AS (
@@ -121,11 +126,18 @@ BEGIN
             d.schedule_id, d.planned_at, sync._trigger_type(d.trigger_type, d.attempts, d.page), d.cursor_before
         FROM judged d
     ), again AS (
-        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at, trigger_type)
-        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, $5, n.id, $5, 'manual'
-        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.rerun_priority
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, input, run_id, created_at,
+            schedule_id, trigger_type)
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, GREATEST($5, (n.pending).not_before),
+               (n.pending).input, n.id, $5, (n.pending).schedule_id, COALESCE((n.pending).trigger_type, 'manual')
+        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, d.tenant_id, d.provider_slug, d.connection_id, d.job_type, d.rerun_priority,
+                     d.pending
               FROM judged d JOIN ended e ON e.id = d.id
-              WHERE d.active AND d.rerun_priority IS NOT NULL AND d.new_kind <> 'unauthorized') n
+              WHERE d.followed) n
+    ), aside AS (
+        SELECT count(sync._set_pending_aside(d.connection_id, d.job_type, d.rerun_priority,
+                                             CASE WHEN d.new_kind = 'unauthorized' AND d.active THEN 'connection is error: unauthorized' END, $5)) AS n
+        FROM judged d WHERE d.rerun_priority IS NOT NULL AND d.new_status <> 'queued' AND NOT d.followed
     ), moved AS (
         UPDATE sync.connections c
         SET status = CASE WHEN d.new_kind = 'unauthorized' AND d.active THEN 'error' ELSE c.status END,
@@ -159,7 +171,8 @@ BEGIN
     FROM judged d
     CROSS JOIN counted
     CROSS JOIN told
-    WHERE counted.n >= 0 AND counted.n2 >= 0 AND told.n >= 0;
+    CROSS JOIN aside
+    WHERE counted.n >= 0 AND counted.n2 >= 0 AND told.n >= 0 AND aside.n >= 0;
 
     IF refused IS NOT NULL THEN
         PERFORM sync._cancel_queued(refused, 'connection is error: unauthorized', as_of);
@@ -268,13 +281,24 @@ BEGIN
             e.schedule_id, e.planned_at, sync._trigger_type(e.trigger_type, e.attempts, e.page), sync._job_cursor(e.job_type, e.cursor, c.metadata)
         FROM ended e JOIN sync.connections c ON c.id = e.connection_id
         WHERE e.status = 'running'
+    ), asked AS MATERIALIZED (
+        -- What triggers asked for while it ran is not cancelled with it, nor what arrived since it had begun.
+        SELECT e.*, CASE WHEN c.status = 'active' AND (e.status = 'running' OR e.page > 1)
+                         THEN sync._take_pending(e.connection_id, e.job_type) END AS pending,
+               c.status = 'active' AND e.status = 'running' AS was_running, c.status = 'active' AND (e.status = 'running' OR e.page > 1) AS had_begun
+        FROM ended e JOIN sync.connections c ON c.id = e.connection_id
+        WHERE e.rerun_priority IS NOT NULL
     ), again AS (
-        -- What triggers asked for while it ran is not cancelled with it.
-        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at, trigger_type)
-        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, $3, n.id, $3, 'manual'
-        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, e.tenant_id, e.provider_slug, e.connection_id, e.job_type, e.rerun_priority
-              FROM ended e JOIN sync.connections c ON c.id = e.connection_id
-              WHERE c.status = 'active' AND e.status = 'running' AND e.rerun_priority IS NOT NULL) n
+        INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, input, run_id, created_at,
+            schedule_id, trigger_type)
+        SELECT n.id, n.tenant_id, n.provider_slug, n.connection_id, n.job_type, n.rerun_priority, GREATEST($3, (n.pending).not_before),
+               (n.pending).input, n.id, $3, (n.pending).schedule_id, COALESCE((n.pending).trigger_type, 'manual')
+        FROM (SELECT nextval('sync.sync_jobs_id_seq'::regclass) AS id, a.tenant_id, a.provider_slug, a.connection_id, a.job_type, a.rerun_priority,
+                     a.pending
+              FROM asked a WHERE a.was_running OR (a.pending).input IS NOT NULL) n
+        RETURNING connection_id, job_type
+    ), aside AS (
+        SELECT count(sync._set_pending_aside(a.connection_id, a.job_type, a.rerun_priority, $2, $3)) AS n FROM asked a WHERE NOT a.had_begun
     ), stated AS (
         -- A cancelled run leaves next_run_at as it is: the next slot is used.
         UPDATE sync.connection_state s
@@ -283,12 +307,13 @@ BEGIN
                           WHEN x.incremental THEN sync._looked_at(c.metadata)
                           ELSE s.due_at END
         FROM (SELECT e.connection_id, bool_or(e.job_type = 'incremental') AS incremental,
-                     bool_or(e.job_type = 'incremental' AND e.status = 'running' AND e.rerun_priority IS NOT NULL) AS again
+                     bool_or(e.job_type = 'incremental' AND EXISTS (SELECT 1 FROM again a WHERE a.connection_id = e.connection_id
+                                                                                            AND a.job_type = e.job_type)) AS again
               FROM ended e GROUP BY 1) x
         JOIN sync.connections c ON c.id = x.connection_id
         WHERE s.connection_id = x.connection_id
     )
-    SELECT count(*) INTO cancelled FROM ended e;
+    SELECT (SELECT count(*) FROM ended e) INTO cancelled FROM aside WHERE aside.n >= 0;
     RETURN cancelled;
 END
 $$;

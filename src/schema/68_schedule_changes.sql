@@ -83,7 +83,7 @@ BEGIN
         SELECT array_agg(j.id) INTO ahead
         FROM (SELECT x.id FROM ONLY sync.sync_jobs x
               WHERE x.connection_id = s.connection_id AND x.schedule_id = $1 AND x.status = 'queued' AND x.planned_at > $2 AND x.scheduled_at > $2
-                AND x.page = 1 AND x.attempts = 0 FOR UPDATE) j;
+                AND x.page = 1 AND x.attempts = 0 AND NOT sync._has_events(x.input) FOR UPDATE) j;
         -- After the clock went back a run may have begun that lies ahead: all up to it stays covered.
         SELECT max(f.last_planned_at) INTO kept
         FROM sync.schedule_fires f
@@ -264,13 +264,14 @@ DECLARE
 BEGIN
     SELECT array_agg(j.id) INTO queued
     FROM (SELECT x.id FROM ONLY sync.sync_jobs x
-          WHERE x.connection_id = $1 AND x.schedule_id = $2 AND x.status = 'queued' AND x.trigger_type <> 'manual' ORDER BY x.id FOR UPDATE) j;
+          WHERE x.connection_id = $1 AND x.schedule_id = $2 AND x.status = 'queued' AND x.trigger_type <> 'manual'
+            AND NOT sync._has_events(x.input) ORDER BY x.id FOR UPDATE) j;
     IF queued IS NOT NULL THEN
         PERFORM sync._cancel(queued, 'its schedule was deleted', as_of);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION sync._cancel_of_schedule(bigint, bigint, timestamptz) IS 'Internal: cancels what a schedule that goes has queued';
+COMMENT ON FUNCTION sync._cancel_of_schedule(bigint, bigint, timestamptz) IS 'Internal: cancels what a schedule that goes has queued, but not what a webhook has brought';
 
 CREATE FUNCTION sync._schedule_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER

@@ -72,6 +72,9 @@ BEGIN
         WHERE j.connection_id = owner.id AND j.job_type = _enqueue.job_type AND j.status = 'running'
         RETURNING j.id INTO job;
     END IF;
+    -- The run that follows need not wait for more to arrive.
+    UPDATE sync.pending_inputs p SET not_before = _enqueue.as_of
+    WHERE job IS NOT NULL AND p.connection_id = owner.id AND p.job_type = _enqueue.job_type AND p.not_before > _enqueue.as_of;
     IF job IS NULL THEN
         job := nextval('sync.sync_jobs_id_seq'::regclass);
         INSERT INTO sync.sync_jobs (id, tenant_id, provider_slug, connection_id, job_type, priority, scheduled_at, run_id, created_at,
@@ -161,6 +164,9 @@ BEGIN
     -- A job that ended on a page of its own takes that page up again.
     UPDATE ONLY sync.sync_jobs j SET cursor = COALESCE(j.cursor, old.cursor), input = COALESCE(j.input, old.input)
     WHERE j.id = job AND j.status = 'queued' AND old.status IN ('failed', 'cancelled') AND j.attempts = 0;
+    IF old.status IN ('failed', 'cancelled') THEN
+        PERFORM sync._events_again(job, old.input, as_of);
+    END IF;
     PERFORM sync._audit_job('job.retry', job, jsonb_build_object('retried', old.id));
     RETURN job;
 END
@@ -403,6 +409,12 @@ BEGIN
         PERFORM sync._ensure_notices(as_of + interval '24 hours');
         RETURN true;
     END IF;
+    IF EXISTS (SELECT 1 FROM sync.hooks)
+       AND 2 > (SELECT count(*) FROM sync.partitions p
+                WHERE p.parent = 'hook_deliveries' AND p.range_from <= as_of + interval '24 hours' AND p.range_to > as_of) THEN
+        PERFORM sync._ensure_hook_day(as_of), sync._ensure_hook_day(as_of + interval '24 hours');
+        RETURN true;
+    END IF;
     SELECT p.name INTO expired
     FROM sync.partitions p
     CROSS JOIN LATERAL (SELECT sync._setting(CASE p.parent WHEN 'sync_jobs' THEN 'job_retention_days'
@@ -412,8 +424,10 @@ BEGIN
                                                            WHEN 'messages' THEN 'notification_retention_days'
                                                            WHEN 'delivery_attempts' THEN 'notification_retention_days'
                                                            WHEN 'inbox' THEN 'inbox_retention_days'
-                                                           ELSE 'execution_retention_days' END) AS days) k
-    WHERE k.days > 0 AND p.parent NOT IN ('signal_pages', 'audit_log') AND p.range_to < as_of - make_interval(hours => 24 * k.days::int)
+                                                           WHEN 'hook_deliveries' THEN 'hook_dedupe_hours'
+                                                           ELSE 'execution_retention_days' END)
+                               * CASE p.parent WHEN 'hook_deliveries' THEN 1 ELSE 24 END AS hours) k
+    WHERE k.hours > 0 AND p.parent NOT IN ('signal_pages', 'audit_log') AND p.range_to < as_of - make_interval(hours => k.hours::int)
       AND pg_get_viewdef('sync._finished_jobs'::regclass) !~ ('sync\.' || p.name || '\M')
     ORDER BY p.range_to LIMIT 1;
     IF expired IS NOT NULL THEN

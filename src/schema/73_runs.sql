@@ -92,6 +92,7 @@ BEGIN
     SET cursor = COALESCE(j.cursor, CASE WHEN e.job_type <> 'incremental' THEN e.cursor_before END),
         input = COALESCE(j.input, (SELECT o.input FROM sync.sync_jobs o WHERE o.id = e.job_id LIMIT 1))
     WHERE j.id = job AND j.id <> e.job_id AND j.status = 'queued' AND j.attempts = 0;
+    PERFORM sync._events_again(job, (SELECT o.input FROM sync.sync_jobs o WHERE o.id = e.job_id AND o.id <> job LIMIT 1), as_of);
     PERFORM sync._audit_job('job.retry', job, jsonb_build_object('execution_id', e.id));
     RETURN job;
 END

@@ -67,6 +67,8 @@ BEGIN
           UPDATE (name, events, config, is_active, updated_at) ON sync.sync_notifications TO sync_tenant;
     GRANT SELECT ON sync.incidents, sync.inbox TO sync_tenant;
     GRANT SELECT (id, at, tenant_id, action, object_kind, object_id, actor, before, after, note, request_id) ON sync.audit_log TO sync_tenant;
+    GRANT SELECT (id, tenant_id, connection_id, schedule_id, name, scheme, token_hint, job_type, priority, debounce_seconds, is_active, created_at,
+                  updated_at, last_received_at) ON sync.hooks TO sync_tenant;
     -- Views and functions keep to the caller's tenant by themselves: sync._sees_tenant.
     GRANT USAGE ON SCHEMA sync TO sync_tenant;
     GRANT SELECT ON sync.connection_status, sync.queue, sync.schedule_status, sync.run_history, sync.deliveries TO sync_tenant;
@@ -94,6 +96,8 @@ BEGIN
         sync.replay_delivery(bigint, timestamptz), sync.replay_delivery(tstzrange, bigint, boolean, timestamptz),
         sync.object_version(text, bigint), sync.expect_version(text, bigint, text[]),
         sync.read_inbox(text, text, boolean, bigint, int), sync.inbox_unread(text, text), sync.mark_read(text, text, bigint[], timestamptz),
+        sync.create_hook(bigint, text, text, text, bigint, text, int, timestamptz), sync.update_hook(bigint, text, int, boolean),
+        sync.delete_hook(bigint), sync.rotate_hook_secret(bigint, text, interval, timestamptz),
         sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
         sync._local_time(timestamptz, text)
     TO sync_tenant;

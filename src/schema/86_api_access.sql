@@ -250,9 +250,12 @@ BEGIN
         WHEN 'notification' THEN
             RETURN (SELECT to_jsonb(n) - '{created_at,updated_at,verified_at,disabled_at,disabled_reason}'::text[]
                     FROM sync.sync_notifications n WHERE n.id = $2 AND sync._sees_tenant(n.tenant_id));
+        WHEN 'hook' THEN
+            RETURN (SELECT to_jsonb(h) - '{created_at,updated_at,last_received_at}'::text[]
+                    FROM sync.hooks h WHERE h.id = $2 AND sync._sees_tenant(h.tenant_id));
         ELSE
             RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('there are no versions of "%s"', kind),
-                HINT = 'Kinds are connection, schedule and notification.';
+                HINT = 'Kinds are connection, schedule, notification and hook.';
     END CASE;
 END
 $$;
@@ -269,7 +272,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync.object_version(text, bigint) IS
-    'A version of a connection, schedule or notification: 32 hex digits that are others once a user has changed it, and stay while it runs. Null where there is none';
+    'A version of a connection, schedule, notification or hook: 32 hex digits that are others once a user has changed it, and stay while it runs. Null where there is none';
 
 CREATE FUNCTION sync.expect_version(kind text, id bigint, versions text[]) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
@@ -287,6 +290,8 @@ BEGIN
             PERFORM sync._lock_schedule($2);
         WHEN 'notification' THEN
             PERFORM sync._lock_notification($2);
+        WHEN 'hook' THEN
+            PERFORM 1 FROM sync.hooks h WHERE h.id = $2 AND sync._sees_tenant(h.tenant_id) FOR NO KEY UPDATE;
         ELSE
             NULL;  -- refused below
     END CASE;

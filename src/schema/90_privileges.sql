@@ -2,7 +2,7 @@
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA sync FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA sync FROM PUBLIC;
 
-GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer;
+GRANT USAGE ON SCHEMA sync TO sync_admin, sync_executor, sync_viewer, sync_gateway;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON sync.providers, sync.connections, sync.sync_jobs, sync.signals, sync.sync_schedules, sync.tenant_limits,
     sync.sync_notifications TO sync_admin;
@@ -10,7 +10,7 @@ GRANT SELECT ON sync.sync_executions, sync.signal_pages, sync.signal_keys, sync.
     sync.deleted_connections, sync.schedule_state, sync.schedule_fires, sync.schedule_status, sync.execution_history, sync.run_history,
     sync.audit_log, sync.settings_seen, sync.tenant_tokens, sync.provider_state, sync.credential_holds,
     sync.notification_state, sync.incidents, sync.record_history, sync.outbox, sync.held_events, sync.messages, sync.message_queue, sync.delivery_attempts,
-    sync.inbox, sync.notification_clock, sync.deliveries,
+    sync.inbox, sync.notification_clock, sync.deliveries, sync.hook_deliveries, sync.pending_inputs, sync.pending_events,
     sync.connection_status, sync.queue, sync.metrics,
     sync.running_now, sync.late, sync.failed_lately, sync.upcoming, sync.throttled, sync.api_token_use TO sync_admin;
 GRANT SELECT (id, tenant_id, name, token_hint, scopes, requests_per_minute, created_at, expires_at, revoked_at, last_used_at, created_by)
@@ -25,7 +25,7 @@ DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
-             WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND (p.proname LIKE '\_%' OR p.proname = 'forget_tenant')
+             WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND (p.proname LIKE '\_%' OR p.proname IN ('forget_tenant', 'open_hook'))
                AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time,_requests_left,_next_request_at}')
                AND pg_catalog.has_function_privilege('sync_admin', p.oid, 'EXECUTE') LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM sync_admin', f);
@@ -79,11 +79,28 @@ GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.health(timesta
     sync.explain_schedule(bigint, timestamptz, timestamptz),
     sync.schedule_history(bigint, bigint, int), sync.preview_schedule(bigint, int, timestamptz),
     sync.preview_schedule(text, text, int, timestamptz, text, text), sync.cron_describe(text) TO sync_viewer;
+-- Nobody needs what tells a hook's address.
+GRANT SELECT (id, tenant_id, connection_id, schedule_id, name, scheme, token_hint, job_type, priority, debounce_seconds, is_active, created_at, updated_at,
+              last_received_at) ON sync.hooks TO sync_admin, sync_viewer;
 -- Functions inside a view are called with the reader's rights.
 GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb), sync._table_metrics(), sync._metrics_catalog(),
     sync._metrics_snapshot(), sync._metrics_available(), sync._count_in(jsonb, text), sync._sees_tenant(text),
     sync._local_time(timestamptz, text), sync._requests_left(timestamptz, timestamptz, int),
     sync._next_request_at(timestamptz, timestamptz, int) TO sync_viewer;
+
+-- A gateway has what tenants have, one at a time, and opens the door to it.
+GRANT EXECUTE ON FUNCTION
+    sync.open_hook(text, text, text, timestamptz),
+    sync.receive_hook(text, text, text, jsonb, jsonb, text, timestamptz)
+TO sync_gateway;
+-- Update scripts repeat this.
+DO $$
+BEGIN
+    IF NOT pg_catalog.pg_has_role('sync_gateway', 'sync_tenant', 'MEMBER') THEN
+        GRANT sync_tenant TO sync_gateway;
+    END IF;
+END
+$$;
 
 -- What a dump must hold: all that is not derived. The dated tables are ordinary tables and are dumped anyway;
 -- database_identity is in, so that a restored database carries its former identity and stays quiet.
@@ -98,6 +115,7 @@ BEGIN
         'tenant_isolation', 'tenant_limits', 'tenant_tokens', 'provider_state', 'credential_holds', 'sync_schedules', 'sync_schedules_id_seq', 'schedule_state', 'schedule_fires', 'schedule_fires_id_seq',
         'sync_notifications', 'sync_notifications_id_seq', 'notification_state', 'webhook_secrets', 'incidents', 'incidents_id_seq', 'record_history', 'outbox',
         'outbox_id_seq', 'held_events', 'messages', 'messages_id_seq', 'message_queue', 'delivery_attempts', 'delivery_attempts_id_seq', 'inbox', 'inbox_id_seq',
+        'hooks', 'hooks_id_seq', 'hook_secrets', 'hook_deliveries', 'pending_inputs', 'pending_events', 'pending_events_id_seq',
         'audit_log', 'audit_log_id_seq', 'audit_key', 'settings_seen', 'api_tokens', 'api_tokens_id_seq', 'idempotency_keys'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('sync.' || name)::pg_catalog.regclass, '');
     END LOOP;

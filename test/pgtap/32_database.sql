@@ -114,7 +114,8 @@ SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE
     ARRAY['sync.providers', 'sync.connections', 'sync.connections_id_seq', 'sync.sync_jobs', 'sync.sync_jobs_id_seq', 'sync.sync_executions', 'sync.sync_executions_id_seq', 'sync.signals',
           'sync.signals_id_seq', 'sync.signal_pages', 'sync.signal_pages_seq_seq', 'sync.signal_keys', 'sync.partitions', 'sync.executors', 'sync.database_identity', 'sync.deleted_connections',
           'sync.tenant_isolation', 'sync.tenant_limits', 'sync.tenant_tokens', 'sync.provider_state', 'sync.credential_holds', 'sync.sync_schedules', 'sync.sync_schedules_id_seq', 'sync.schedule_state', 'sync.schedule_fires', 'sync.schedule_fires_id_seq',
-          'sync.sync_notifications', 'sync.sync_notifications_id_seq', 'sync.notification_state', 'sync.webhook_secrets', 'sync.incidents', 'sync.incidents_id_seq', 'sync.record_history',
+          'sync.sync_notifications', 'sync.sync_notifications_id_seq', 'sync.notification_state', 'sync.webhook_secrets', 'sync.hooks', 'sync.hooks_id_seq', 'sync.hook_secrets', 'sync.hook_deliveries', 'sync.pending_inputs', 'sync.pending_events',
+          'sync.pending_events_id_seq', 'sync.incidents', 'sync.incidents_id_seq', 'sync.record_history',
           'sync.outbox', 'sync.outbox_id_seq', 'sync.held_events', 'sync.messages', 'sync.messages_id_seq', 'sync.message_queue', 'sync.delivery_attempts',
           'sync.delivery_attempts_id_seq', 'sync.inbox', 'sync.inbox_id_seq',
           'sync.audit_log', 'sync.audit_log_id_seq', 'sync.audit_key', 'sync.settings_seen', 'sync.api_tokens', 'sync.api_tokens_id_seq', 'sync.idempotency_keys'], 'tables and sequences are registered for dumps');

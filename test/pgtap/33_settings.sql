@@ -8,7 +8,7 @@ INSERT INTO wanted VALUES
     ('backoff_max_seconds', '900', 1, 604800), ('backoff_jitter_factor', '0.1', 0, 1), ('max_attempts', '20', 1, 1000), ('lease_seconds', '60', 5, 86400),
     ('max_run_seconds', '3600', 10, 604800), ('max_pages_per_run', '10000', 1, 10000000), ('job_retention_days', '30', 0, 36500),
     ('execution_retention_days', '30', 0, 36500), ('signal_retention_days', '0', 0, 36500), ('dedupe_retention_days', '-1', -1, 36500), ('audit_retention_days', '400', 0, 36500), ('max_metric_tenants', '100', 0, 10000),
-    ('auto_pause_failures', '100', 0, 100000), ('inbox_retention_days', '90', 0, 36500), ('incident_reminder_seconds', '3600', 60, 604800), ('late_warning_seconds', '3600', 0, 604800),
+    ('auto_pause_failures', '100', 0, 100000), ('hook_dedupe_hours', '72', 1, 720), ('inbox_retention_days', '90', 0, 36500), ('incident_reminder_seconds', '3600', 60, 604800), ('late_warning_seconds', '3600', 0, 604800),
     ('notification_burst', '10', 1, 10000), ('notification_retention_days', '90', 0, 36500), ('notification_window_seconds', '900', 1, 86400), ('notify_after_failures', '3', 1, 1000),
     ('rate_limit_warning_seconds', '3600', 0, 604800), ('api_requests_per_minute', '600', 0, 1000000);
 

@@ -20,6 +20,10 @@ BEGIN
     PERFORM job(external, 'runs');
     PERFORM claim(at('10:04'));
     PERFORM job(external, 'waits');
+    -- A delivery that waits for the end of the job that runs
+    PERFORM sync.receive_hook('github', split_part(h.path, '/', 4), 'd', '{}', '{}', as_of => at('10:04'))
+    FROM sync.create_hook(conn(external), 'github', job_type => 'runs', as_of => at('09:00')) h;
+    PERFORM set_config('sync_engine.tenant_id', '', true);
     PERFORM sync.create_schedule(conn(external), 'daily', 'daily', job_type => 'report', as_of => at('09:00'));
     PERFORM sync.trigger_schedule((SELECT id FROM sync.sync_schedules WHERE connection_id = conn(external)), at('10:04'));
 END

@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(147);
+SELECT plan(158);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -16,6 +16,7 @@ BEGIN
     PERFORM sync.create_schedule(conn(tenant || '1'), mark, 'daily', at => '10:00', config => jsonb_build_object('k', mark), as_of => at('09:00'));
     PERFORM sync.create_notification(tenant, 'in_app', '{failure}', jsonb_build_object('users', jsonb_build_array(mark)), name => mark, as_of => at('09:00'));
     PERFORM sync.create_notification(tenant, 'webhook', '{failure}', jsonb_build_object('url', 'https://' || mark || '.example/'), name => mark, verify => false, as_of => at('09:00'));
+    PERFORM sync.create_hook(conn(tenant || '1'), 'github', name => mark, as_of => at('09:00'));
     PERFORM sync.tick(at('09:59:30')), claim(at('10:00'));
     PERFORM complete(tenant || '1', at('10:01'), jsonb_build_array(jsonb_build_object('kind', mark, 'dedupe_key', mark)), to_jsonb(mark));
     PERFORM job(tenant || '1', 'fails'), claim(at('10:02'));
@@ -32,7 +33,8 @@ SELECT conn('B1') AS connection, conn('B2') AS paused, (SELECT id FROM sync.sync
        (SELECT id FROM sync.sync_jobs WHERE tenant_id = 'B' AND status = 'queued') AS queued,
        (SELECT id FROM sync.sync_jobs WHERE tenant_id = 'B' AND status = 'failed') AS failed,
        (SELECT id FROM sync.sync_executions WHERE tenant_id = 'B' AND status = 'failed') AS execution,
-       (SELECT id FROM sync.sync_notifications WHERE tenant_id = 'B' AND notification_type = 'webhook') AS notification, (SELECT id FROM sync.messages WHERE tenant_id = 'B') AS delivery;
+       (SELECT id FROM sync.sync_notifications WHERE tenant_id = 'B' AND notification_type = 'webhook') AS notification, (SELECT id FROM sync.messages WHERE tenant_id = 'B') AS delivery,
+       (SELECT id FROM sync.hooks WHERE tenant_id = 'B') AS hook;
 GRANT SELECT ON of_b TO PUBLIC;
 SELECT ok((SELECT b IS NOT NULL FROM of_b b), 'there is something of B');
 
@@ -69,7 +71,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_column_privilege('sync_tenant', c.oid, a.attnum, 'SELECT')
 GROUP BY 1;
 SELECT bag_eq('SELECT name FROM readable', ARRAY['providers', 'connections', 'sync_schedules', 'sync_jobs', 'sync_executions', 'signals', 'schedule_fires', 'connection_status', 'queue',
-    'schedule_status', 'execution_history', 'run_history', 'sync_notifications', 'incidents', 'inbox', 'deliveries'], 'what a tenant may read');
+    'schedule_status', 'execution_history', 'run_history', 'sync_notifications', 'incidents', 'inbox', 'deliveries', 'hooks'], 'what a tenant may read');
 SELECT unalike(as_tenant('A', format('SELECT jsonb_agg(to_jsonb(y)) FROM (SELECT %s FROM sync.%I x) y', columns, name)), '%of-b%', 'A reads nothing of B in ' || name) FROM readable ORDER BY name;
 SELECT alike(as_tenant('A', format('SELECT jsonb_agg(to_jsonb(y)) FROM (SELECT %s FROM sync.%I x) y', columns, name)), '%"tenant_id": "A"%', 'but its own in ' || name)
 FROM readable WHERE has_tenant ORDER BY name;
@@ -94,8 +96,9 @@ FROM unnest(ARRAY['trigger(b.connection)', 'cancel_job(b.queued)', 'retry_job(b.
     $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', b.connection)$$, $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', schedule_id => b.schedule)$$,
     $$update_notification(b.notification, name => 'mine')$$, 'delete_notification(b.notification)', 'test_notification(b.notification)', 'webhook_secret(b.notification)',
     'rotate_webhook_secret(b.notification)', 'replay_delivery(b.delivery)', $$replay_delivery('(,)'::tstzrange, only_failed => false)$$, $$replay_delivery('(,)'::tstzrange, b.notification)$$,
-    $$object_version('connection', b.connection)$$, $$object_version('schedule', b.schedule)$$, $$object_version('notification', b.notification)$$,
-    $$expect_version('connection', b.connection, NULL)$$, $$expect_version('schedule', b.schedule, NULL)$$, $$expect_version('notification', b.notification, NULL)$$,
+    $$object_version('connection', b.connection)$$, $$object_version('schedule', b.schedule)$$, $$object_version('notification', b.notification)$$, $$object_version('hook', b.hook)$$,
+    $$expect_version('connection', b.connection, NULL)$$, $$expect_version('schedule', b.schedule, NULL)$$, $$expect_version('notification', b.notification, NULL)$$, $$expect_version('hook', b.hook, NULL)$$, 'rewind(b.connection, b.execution, false)',
+    $$create_hook(b.connection, 'github')$$, $$create_hook(conn('A1'), 'github', schedule_id => b.schedule)$$, $$update_hook(b.hook)$$, $$delete_hook(b.hook)$$, $$rotate_hook_secret(b.hook)$$,
     $$read_inbox('B', 'of-' || 'b')$$, $$inbox_unread('B', 'of-' || 'b')$$, $$mark_read('B', 'of-' || 'b')$$]) s;
 SELECT bag_eq('SELECT DISTINCT name FROM calls', $$SELECT DISTINCT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$,
     'every function that a tenant may call is called below');

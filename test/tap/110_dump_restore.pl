@@ -64,6 +64,10 @@ $node->safe_psql(
     SELECT count(*) FROM sync.claim_jobs('other', 5, '2026-03-01 12:06Z');
     SELECT sync.trigger(connection_id, 'incremental', as_of => '2026-03-01 12:07Z') FROM sync.sync_jobs WHERE status = 'running';
     SELECT sync.trigger(50, 'full', as_of => '2026-03-01 12:07Z');
+    -- A delivery that waits for the end of a job.
+    SELECT sync.receive_hook(j.provider_slug, split_part(h.path, '/', 4), 'd', '{}', '{"n": 1}', as_of => '2026-03-01 12:07Z')
+    FROM (SELECT provider_slug, connection_id, job_type FROM sync.sync_jobs WHERE status = 'running' ORDER BY id LIMIT 1) j
+    CROSS JOIN LATERAL sync.create_hook(j.connection_id, 'github', job_type => j.job_type, as_of => '2026-03-01 12:00Z') h;
     SELECT sync.cancel_job(min(id), as_of => '2026-03-01 12:08Z') FROM sync.sync_jobs WHERE status = 'queued';
     SELECT sync.pause(51, 'on holiday');
     UPDATE sync.connections SET status = 'revoked' WHERE id = 52;
@@ -136,7 +140,7 @@ my $source_rows = rows('source');
 like($source_rows, qr/sync_jobs_20260228\|[1-9].*sync_jobs_20260301\|[1-9]/s, 'finished jobs are in dated tables');
 like($source_rows, qr/schedule_fires_20260301\|[1-9].*schedule_state\|6/s, 'schedules have a ledger');
 like($source_rows, qr/$_\|[1-9]/, "something is in $_")
-  foreach qw(sync_notifications notification_state webhook_secrets incidents outbox held_events messages_202603 message_queue delivery_attempts_202603 inbox_202603 record_history api_tokens idempotency_keys tenant_isolation);
+  foreach qw(sync_notifications notification_state webhook_secrets incidents outbox held_events messages_202603 message_queue delivery_attempts_202603 inbox_202603 record_history hooks hook_secrets hook_deliveries_20260301 pending_inputs pending_events api_tokens idempotency_keys tenant_isolation);
 like($source_rows, qr/signals_202602\|[1-9].*signals_202603\|[1-9]/s, 'signals are in more than one');
 
 $node->command_ok([ 'pg_dump', '-f', "$dump.sql", $node->connstr('source') ], 'pg_dump as a script');

@@ -20,7 +20,7 @@ ALTER TABLE sync.sync_executions ADD COLUMN schedule_id bigint, ADD COLUMN plann
 ALTER TABLE sync.database_identity ADD COLUMN epoch int NOT NULL DEFAULT 1;
 ALTER TABLE sync.partitions DROP CONSTRAINT partitions_parent_check,
     ADD CONSTRAINT partitions_parent_check CHECK (parent IN ('sync_executions', 'signals', 'signal_pages', 'signal_keys', 'sync_jobs', 'schedule_fires',
-                                                                       'audit_log', 'messages', 'delivery_attempts', 'inbox'));
+                                                                       'audit_log', 'messages', 'delivery_attempts', 'inbox', 'hook_deliveries'));
 
 -- after the functions:
 -- Older days are not asked for what failed lately, and an index would take its time.
