@@ -91,6 +91,7 @@ BEGIN
         sync.test_notification(bigint, timestamptz), sync.webhook_secret(bigint), sync.rotate_webhook_secret(bigint, interval, timestamptz),
         sync.replay_delivery(bigint, timestamptz), sync.replay_delivery(tstzrange, bigint, boolean, timestamptz),
         sync.read_inbox(text, text, boolean, bigint, int), sync.inbox_unread(text, text), sync.mark_read(text, text, bigint[], timestamptz),
+        sync.watch_changes(int), sync.read_changes(text, int), sync.change_slot(),
         sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
         sync._local_time(timestamptz, text)
     TO sync_tenant;
