@@ -72,58 +72,69 @@ void put_row(const ResultSet& result, std::uint64_t position, const Change& chan
 }
 
 void put_reset(const ResultSet& result, std::uint64_t position) {
-    put_row(result, position, {MyDatabaseId, ChangeKind::reset_all, 0, 0, 0});
+    put_row(result, position, {MyDatabaseId, ChangeKind::reset_tenant, 0, 0, 0});
 }
 
 bool concerns(const Change& change, std::uint64_t tenant) {
     if (change.database != MyDatabaseId) {
         return false;
     }
-    switch (change.kind) {
-        case ChangeKind::reset_all:
-            return true;
-        case ChangeKind::reset_watch:
-            return change.tenant == static_cast<std::uint64_t>(watch_of(tenant));
-        default:
-            return change.tenant == tenant;
-    }
+    return change.kind == ChangeKind::reset_watch
+               ? change.tenant == static_cast<std::uint64_t>(watch_of(tenant))
+               : change.tenant == tenant;
 }
 
-// The changes of a tenant from one position to another, each once, where it came first.
-struct Found {
-    ChangeSet changes;
-    std::uint64_t* positions;  // after each of them
-    bool lost;                 // or told as a whole
-    bool full;                 // there may be more
+// All changes of the tenant's watch, the latest first.
+struct Log {
+    PlacedChange* changes;
+    Size count;
 };
 
-Found find_changes(std::uint64_t tenant, std::uint64_t from, std::uint64_t until, int most) {
-    Found found = {make_change_set(CurrentMemoryContext), nullptr, false, false};
-    found.positions = static_cast<std::uint64_t*>(palloc(static_cast<Size>(most) * sizeof(std::uint64_t)));
-    Change chunk[kChunk];
-    int count = 0;
-    for (std::uint64_t at = from; at < until; at += static_cast<std::uint64_t>(count)) {
+// False where some are lost, or told as a whole.
+bool read_log(std::uint64_t tenant, std::uint64_t after, std::uint64_t last, Log* log) {
+    PlacedChange chunk[kChunk];
+    Size room = kChunk;
+    *log = {static_cast<PlacedChange*>(palloc(room * sizeof(PlacedChange))), 0};
+    while (last > after) {
         CHECK_FOR_INTERRUPTS();
-        if (!copy_changes(at, until, chunk, &count)) {
-            found.lost = true;
-            return found;
+        int count = 0;
+        if (!copy_changes_back(&last, after, chunk, &count)) {
+            return false;
         }
         for (int i = 0; i < count; ++i) {
-            if (!concerns(chunk[i], tenant)) {
+            if (!concerns(chunk[i].change, tenant)) {
                 continue;
             }
-            if (chunk[i].kind >= ChangeKind::reset_tenant) {
-                found.lost = true;
-                return found;
+            if (chunk[i].change.kind >= ChangeKind::reset_tenant) {
+                return false;
             }
-            // Those that are in there already may go on, up to the first that would not fit.
-            found.full = found.full || (found.changes.count == most && !has_change(found.changes, chunk[i]));
-            if (!found.full && add_change(&found.changes, chunk[i])) {
-                found.positions[found.changes.count - 1] = at + static_cast<std::uint64_t>(i) + 1;
+            if (log->count == room) {
+                room *= 2;
+                log->changes =
+                    static_cast<PlacedChange*>(repalloc(log->changes, room * sizeof(PlacedChange)));
             }
+            log->changes[log->count++] = chunk[i];
         }
     }
-    return found;
+    return true;
+}
+
+// Each change once, where it came first. The last one's position is the ring's, unless there are more.
+void put_changes(const ResultSet& result, const Log& log, int most, std::uint64_t ring_position) {
+    ChangeSet told = make_change_set(CurrentMemoryContext);
+    auto* positions =
+        static_cast<std::uint64_t*>(palloc(Min(log.count, static_cast<Size>(most)) * sizeof(std::uint64_t)));
+    bool full = false;
+    for (Size i = log.count; i-- > 0 && !full;) {
+        full = told.count == most && !has_change(told, log.changes[i].change);
+        if (!full && add_change(&told, log.changes[i].change)) {
+            positions[told.count - 1] = log.changes[i].position;
+        }
+    }
+    for (int i = 0; i < told.count; ++i) {
+        const bool is_last = i == told.count - 1 && !full;
+        put_row(result, is_last ? ring_position : positions[i], told.items[i]);
+    }
 }
 
 // The attribute of a row of the trigger's table; 0 where it is null.
@@ -182,26 +193,20 @@ SYNC_ENGINE_FUNCTION(read_changes) {
                         errmsg("max_rows must be between 1 and %d", kMaxRows)));
     }
     const ResultSet result = begin_result_set(fcinfo);
-    std::uint64_t after = 0;
-    std::uint64_t until = 0;
-    if (!changes_available() || PG_ARGISNULL(0) || !read_position(view_of(PG_GETARG_TEXT_PP(0)), &after)) {
-        put_reset(result, changes_available() ? ring_position() : 0);
+    if (!changes_available()) {
+        put_reset(result, 0);
         return 0;
     }
     const std::uint64_t hash = tenant_hash(tenant);
-    const RingNews news = look_for_changes(hash, after, &until);
-    if (news == RingNews::lost) {
-        put_reset(result, until);
-    } else if (news == RingNews::some) {
-        const Found found = find_changes(hash, after, until, most);
-        if (found.lost) {
-            put_reset(result, ring_position());
-            return 0;
-        }
-        for (int i = 0; i < found.changes.count; ++i) {
-            const bool ends = i == found.changes.count - 1 && !found.full;
-            put_row(result, ends ? until : found.positions[i], found.changes.items[i]);
-        }
+    std::uint64_t after = 0;
+    std::uint64_t position = 0;
+    std::uint64_t last = 0;
+    Log log = {};
+    if (!PG_ARGISNULL(0) && read_position(view_of(PG_GETARG_TEXT_PP(0)), &after) &&
+        look_for_changes(hash, after, &position, &last) && read_log(hash, after, last, &log)) {
+        put_changes(result, log, most, position);
+    } else {
+        put_reset(result, ring_position());
     }
     return 0;
 }

@@ -28,6 +28,13 @@ struct Watch {
     std::uint64_t last;   // position after its last change
 };
 
+// Leads to the one before of the same watch, so that a tenant's changes are read without those of others, and
+// found however many of those have come since.
+struct Entry {
+    Change change;
+    std::uint64_t before;  // position after that one, or at which the watch began
+};
+
 struct Ring {
     pg_atomic_uint64 watched_until;  // by whichever watch lasts longest; 0: by none
     pg_atomic_uint64 watches_begun;
@@ -35,7 +42,7 @@ struct Ring {
     std::uint64_t epoch;
     std::uint64_t position;
     Watch watches[kWatches];
-    Change entries[kEntries];
+    Entry entries[kEntries];
 };
 
 Ring* ring = nullptr;
@@ -67,20 +74,23 @@ bool lasts(pg_atomic_uint64* until, std::int64_t now) {
 }
 
 // The lock must be held by these.
-void touch_watches(const Change& change) {
-    if (change.kind == ChangeKind::reset_all) {
-        for (Watch& watch : ring->watches) {
-            watch.last = ring->position;
-        }
-    } else {
-        ring->watches[change.tenant % kWatches].last = ring->position;
-    }
+void append(const Change& change) {
+    Watch& watch = ring->watches[change.tenant % kWatches];
+    ring->entries[ring->position % kEntries] = {change, watch.last};
+    watch.last = ++ring->position;
 }
 
-void append(const Change& change) {
-    ring->entries[ring->position % kEntries] = change;
-    ++ring->position;
-    touch_watches(change);
+void append_reset(int watch) {
+    append({MyDatabaseId, ChangeKind::reset_watch, static_cast<std::uint64_t>(watch), 0, 0});
+}
+
+void append_resets_of_all() {
+    const std::int64_t now = monotonic_ms();
+    for (int i = 0; i < kWatches; ++i) {
+        if (lasts(&ring->watches[i].until, now)) {
+            append_reset(i);
+        }
+    }
 }
 
 bool passed_by(const Unnoted& unnoted, int watch) {
@@ -91,9 +101,13 @@ bool passed_by(const Unnoted& unnoted, int watch) {
 void append_resets(const Unnoted& unnoted) {
     for (int i = 0; i < kWatches; ++i) {
         if (ring->watches[i].begun > unnoted.since && passed_by(unnoted, i)) {
-            append({MyDatabaseId, ChangeKind::reset_watch, static_cast<std::uint64_t>(i), 0, 0});
+            append_reset(i);
         }
     }
+}
+
+bool is_overwritten(std::uint64_t position) {
+    return ring->position - position > kEntries;
 }
 
 }  // namespace
@@ -178,7 +192,7 @@ bool publish_changes(const ChangeSet* changes, bool everything, const Unnoted& u
     LWLockAcquire(ring->lock, LW_EXCLUSIVE);
     const std::uint64_t before = ring->position;
     if (everything) {
-        append({MyDatabaseId, ChangeKind::reset_all, 0, 0, 0});
+        append_resets_of_all();
     } else {
         for (int i = 0; changes != nullptr && i < changes->count; ++i) {
             append(changes->items[i]);
@@ -192,29 +206,39 @@ bool publish_changes(const ChangeSet* changes, bool everything, const Unnoted& u
     return appended;
 }
 
-RingNews look_for_changes(std::uint64_t tenant, std::uint64_t after, std::uint64_t* position) {
+bool look_for_changes(std::uint64_t tenant, std::uint64_t after, std::uint64_t* position,
+                      std::uint64_t* last) {
     LWLockAcquire(ring->lock, LW_SHARED);
     *position = ring->position;
     Watch& watch = ring->watches[watch_of(tenant)];
-    RingNews news = RingNews::some;
-    if (after > ring->position || after < watch.first || !lasts(&watch.until, monotonic_ms())) {
-        news = RingNews::lost;
-    } else if (watch.last <= after) {
-        // Also where others' changes have filled the ring since.
-        news = RingNews::none;
-    } else if (ring->position - after > kEntries) {
-        news = RingNews::lost;
+    *last = watch.last;
+    const bool known = after >= watch.first && after <= ring->position && lasts(&watch.until, monotonic_ms());
+    LWLockRelease(ring->lock);
+    return known;
+}
+
+bool copy_changes_back(std::uint64_t* last, std::uint64_t after, PlacedChange (&chunk)[kChunk], int* count) {
+    *count = 0;
+    LWLockAcquire(ring->lock, LW_SHARED);
+    bool there = true;
+    while (*last > after && *count < kChunk && there) {
+        there = !is_overwritten(*last - 1);
+        if (there) {
+            const Entry& entry = ring->entries[(*last - 1) % kEntries];
+            chunk[(*count)++] = {entry.change, *last};
+            *last = entry.before;
+        }
     }
     LWLockRelease(ring->lock);
-    return news;
+    return there;
 }
 
 bool copy_changes(std::uint64_t from, std::uint64_t until, Change (&chunk)[kChunk], int* count) {
     LWLockAcquire(ring->lock, LW_SHARED);
-    const bool there = ring->position - from <= kEntries;
+    const bool there = from == until || !is_overwritten(from);
     *count = there ? static_cast<int>(Min(until - from, static_cast<std::uint64_t>(kChunk))) : 0;
     for (int i = 0; i < *count; ++i) {
-        chunk[i] = ring->entries[(from + static_cast<std::uint64_t>(i)) % kEntries];
+        chunk[i] = ring->entries[(from + static_cast<std::uint64_t>(i)) % kEntries].change;
     }
     LWLockRelease(ring->lock);
     return there;

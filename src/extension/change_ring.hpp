@@ -54,16 +54,21 @@ int watch_of(std::uint64_t tenant);
 // have begun since it passed them by, it appends that all may have changed. Returns whether it appended.
 bool publish_changes(const ChangeSet* changes, bool everything, const Unnoted& unnoted);
 
-enum class RingNews {
-    none,
-    some,
-    lost,  // the tenant is not watched, or not since `after`, or what came then is overwritten
-};
-
-// What there is for a tenant after a position; sets *position to the ring's.
-RingNews look_for_changes(std::uint64_t tenant, std::uint64_t after, std::uint64_t* position);
+// Whether the tenant has been watched since that position without a gap. Sets *position to the ring's, *last
+// to where the last change of the tenant's watch is.
+bool look_for_changes(std::uint64_t tenant, std::uint64_t after, std::uint64_t* position,
+                      std::uint64_t* last);
 
 inline constexpr int kChunk = 512;
+
+struct PlacedChange {
+    Change change;
+    std::uint64_t position;  // after it
+};
+
+// Copies changes of one watch, the latest first, from *last back to `after`, or as many as fit, and moves
+// *last. False where some are overwritten.
+bool copy_changes_back(std::uint64_t* last, std::uint64_t after, PlacedChange (&chunk)[kChunk], int* count);
 
 // Copies the next changes from `from` on and before `until`, of all tenants and databases; false where they
 // are overwritten.

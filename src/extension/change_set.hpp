@@ -11,8 +11,7 @@ enum class ChangeKind : std::uint32_t {
     schedule,
     notification,
     reset_tenant,  // more of the tenant's than is told one by one
-    reset_watch,   // of all tenants of the watch whose number `tenant` is
-    reset_all,     // of all tenants of the database
+    reset_watch,   // of all tenants of the database in the watch whose number `tenant` is
 };
 
 // Compared and hashed as bytes.
