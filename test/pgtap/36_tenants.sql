@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(141);
+SELECT plan(144);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -94,7 +94,7 @@ FROM unnest(ARRAY['trigger(b.connection)', 'cancel_job(b.queued)', 'retry_job(b.
     $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', b.connection)$$, $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', schedule_id => b.schedule)$$,
     $$update_notification(b.notification, name => 'mine')$$, 'delete_notification(b.notification)', 'test_notification(b.notification)', 'webhook_secret(b.notification)',
     'rotate_webhook_secret(b.notification)', 'replay_delivery(b.delivery)', $$replay_delivery('(,)'::tstzrange, only_failed => false)$$, $$replay_delivery('(,)'::tstzrange, b.notification)$$,
-    $$read_inbox('B', 'of-' || 'b')$$, $$inbox_unread('B', 'of-' || 'b')$$, $$mark_read('B', 'of-' || 'b')$$]) s;
+    $$read_inbox('B', 'of-' || 'b')$$, $$inbox_unread('B', 'of-' || 'b')$$, $$mark_read('B', 'of-' || 'b')$$, 'watch_changes()', $$read_changes('')$$, 'change_slot()']) s;
 SELECT bag_eq('SELECT DISTINCT name FROM calls', $$SELECT DISTINCT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$,
     'every function that a tenant may call is called below');
 CREATE FUNCTION everything() RETURNS text LANGUAGE plpgsql AS $$
