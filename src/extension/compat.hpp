@@ -9,6 +9,7 @@ extern "C" {
 
 #include "access/genam.h"
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -69,6 +70,13 @@ inline Oid primary_key_index(Relation relation) {
     return RelationGetPrimaryKeyIndex(relation, false);
 #else
     return RelationGetPrimaryKeyIndex(relation);
+#endif
+}
+
+// To be called after a commit that notified, where no client's session does it.
+inline void send_notifications() {
+#if PG_VERSION_NUM < 150000
+    ProcessCompletedNotifies();
 #endif
 }
 

@@ -26,11 +26,18 @@ struct EndCounts {
 namespace {
 
 JobColumns job_columns(const RowTable* jobs) {
-    return {column_of(jobs, "provider_slug"),     column_of(jobs, "connection_id"),
-            column_of(jobs, "job_type"),          column_of(jobs, "status"),
-            column_of(jobs, "claimed_at"),        column_of(jobs, "claim_token"),
-            column_of(jobs, "rerun_priority"),    column_of(jobs, "signals_inserted"),
-            column_of(jobs, "signals_duplicate"), column_of(jobs, "cursor")};
+    return {column_of(jobs, "id"),
+            column_of(jobs, "tenant_id"),
+            column_of(jobs, "provider_slug"),
+            column_of(jobs, "connection_id"),
+            column_of(jobs, "job_type"),
+            column_of(jobs, "status"),
+            column_of(jobs, "claimed_at"),
+            column_of(jobs, "claim_token"),
+            column_of(jobs, "rerun_priority"),
+            column_of(jobs, "signals_inserted"),
+            column_of(jobs, "signals_duplicate"),
+            column_of(jobs, "cursor")};
 }
 
 FinishedColumns finished_columns(const RowTable* finished, const RowTable* jobs) {
@@ -234,6 +241,8 @@ void write_ending(End* end, const Given& given, const Ending& job) {
                   {job.failed, given.more, job.received, job.inserted, cursor_before, given.cursor,
                    given.stats, given.error});
     count_job(end, job);
+    note_job(column_value(end->jobs, end->job.tenant_id), column_value(end->jobs, end->job.connection_id),
+             column_value(end->jobs, end->job.id));
     // Before it is kept, which can be in the same table.
     delete_row(end->jobs, end->locked);
     keep_job(*end, given, job);

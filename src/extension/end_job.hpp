@@ -8,8 +8,8 @@
 namespace sync_engine {
 
 struct JobColumns {
-    AttrNumber provider_slug, connection_id, job_type, status, claimed_at, claim_token, rerun_priority,
-        signals_inserted, signals_duplicate, cursor;
+    AttrNumber id, tenant_id, provider_slug, connection_id, job_type, status, claimed_at, claim_token,
+        rerun_priority, signals_inserted, signals_duplicate, cursor;
 };
 
 // In the table of finished jobs.

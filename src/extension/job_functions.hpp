@@ -1,6 +1,7 @@
 // What claim and complete share: their arguments, and how they count.
 #pragma once
 
+#include "extension/change_ring.hpp"
 #include "extension/compat.hpp"
 #include "extension/metrics.hpp"
 #include "extension/row_table.hpp"
@@ -83,6 +84,15 @@ inline void count_metric(std::string_view name, const text* label, double value,
     }
     strlcpy(key.label2, label2, sizeof key.label2);
     metrics_record(key, value);
+}
+
+// Notes that a job has changed, for whoever watches its tenant.
+inline void note_job(Datum tenant, Datum connection, Datum id) {
+    if (wants_changes()) {
+        const text* name = DatumGetTextPP(tenant);
+        note_change(ChangeKind::job, {VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)}, DatumGetInt64(connection),
+                    DatumGetInt64(id));
+    }
 }
 
 inline bool is_json_null(Datum json) {

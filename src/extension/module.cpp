@@ -1,5 +1,6 @@
 // What the server finds when it loads the library.
 #include "extension/boundary.hpp"
+#include "extension/change_ring.hpp"
 #include "extension/claim_hints.hpp"
 #include "extension/due_hint.hpp"
 #include "extension/fair_shares.hpp"
@@ -27,8 +28,10 @@ void _PG_init(void) {
     sync_engine::metrics_init();
     sync_engine::claim_hints_init();
     sync_engine::fair_shares_init();
+    sync_engine::changes_init();
     sync_engine::register_claim_actions();
     sync_engine::register_tick_actions();
+    sync_engine::register_change_actions();
     sync_engine::launcher_init();
 }
 

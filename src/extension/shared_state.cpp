@@ -42,6 +42,7 @@ void initialize() {
     }
     for (int i = 0; i < state->slot_count; i++) {
         ConditionVariableInit(&state->slots[i].left);
+        pg_atomic_init_u32(&state->slots[i].changed, 0);
     }
 }
 

@@ -35,14 +35,15 @@ struct DatabaseSlot {
     Oid database;  // InvalidOid: the slot is free
     SlotState state;
     WorkerExit last_exit;
-    bool confirmed;        // the worker has seen the extension
-    bool recheck;          // the worker, or a new one, shall look at the database again
-    bool leave;            // the worker shall end
-    int holders;           // transactions whose command needs the database without a connection
-    int crashes;           // in a row
-    pid_t worker_pid;      // 0: none
-    Latch* worker_latch;   // in shared memory too; null: none
-    std::uint64_t launch;  // which launch the slot waits for or has: a worker of an older one goes away
+    bool confirmed;            // the worker has seen the extension
+    bool recheck;              // the worker, or a new one, shall look at the database again
+    bool leave;                // the worker shall end
+    int holders;               // transactions whose command needs the database without a connection
+    int crashes;               // in a row
+    pid_t worker_pid;          // 0: none
+    Latch* worker_latch;       // in shared memory too; null: none
+    pg_atomic_uint32 changed;  // 1: the worker has changes to tell. Needs no lock
+    std::uint64_t launch;      // which launch the slot waits for or has: a worker of an older one goes away
     std::int64_t started_at;
     std::int64_t not_before;
     ConditionVariable left;  // signalled when worker_pid becomes 0

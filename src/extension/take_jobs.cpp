@@ -173,6 +173,11 @@ bool is_free(const Claim& claim) {
     return nullable_column(claim.states, claim.running_job_id).isnull;
 }
 
+void note(const Claim& claim) {
+    note_job(column_value(claim.jobs, claim.job.tenant_id), column_value(claim.jobs, claim.job.connection_id),
+             column_value(claim.jobs, claim.job.id));
+}
+
 bool lease_row(const Claim& claim, Datum job_id, bool locked) {
     begin_change(claim.states);
     set_column(claim.states, claim.running_job_id, job_id);
@@ -241,7 +246,11 @@ bool put_off(const Claim& claim, const Provider& provider) {
     }
     begin_change(claim.jobs);
     set_column(claim.jobs, claim.job.retry_after, until.value);
-    if (change_row(claim.jobs, false) && !DatumGetBool(column_value(claim.jobs, claim.job.own_lane))) {
+    if (!change_row(claim.jobs, false)) {
+        return true;
+    }
+    note(claim);
+    if (!DatumGetBool(column_value(claim.jobs, claim.job.own_lane))) {
         note_queued(provider.slug, DatumGetInt32(column_value(claim.jobs, claim.job.priority)),
                     DatumGetTimestampTz(until.value));
     }
@@ -283,6 +292,7 @@ HeapTuple take_job(Claim* claim) {
         give_back(*claim);
         return nullptr;
     }
+    note(*claim);
     provider->taken += 1;
     const double lag =
         TIMESTAMP_NOT_FINITE(due) ? 0.0 : static_cast<double>(claim->as_of - due) / USECS_PER_SEC;

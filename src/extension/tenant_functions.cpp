@@ -1,5 +1,6 @@
 // Which tenant a caller is confined to. Functions that run with their owner's rights are not bound by
 // policies: they ask here.
+#include "extension/bound_tenant.hpp"
 #include "extension/boundary.hpp"
 #include "extension/cron_call.hpp"
 #include "extension/guc.hpp"
@@ -27,13 +28,12 @@ bool acts_as_tenant() {
            !(OidIsValid(admins) && has_privs_of_role(role, admins));
 }
 
-// Null: every tenant is seen. Empty: none is.
-const char* bound_tenant() {
+}  // namespace
+
+const char* sync_engine::bound_tenant() {
     const char* tenant = guc::tenant_id == nullptr ? "" : guc::tenant_id;
     return tenant[0] != '\0' || acts_as_tenant() ? tenant : nullptr;
 }
-
-}  // namespace
 
 SYNC_ENGINE_FUNCTION(bound_tenant) {
     const char* tenant = bound_tenant();

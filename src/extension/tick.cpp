@@ -30,6 +30,7 @@ namespace {
 
 constexpr int kStatementTimeoutMs = 60 * 1000;
 constexpr const char* kLockTimeout = "500ms";
+constexpr const char* kChangesChannel = "sync_engine_changes";
 
 struct Extension {
     Oid oid;
@@ -174,6 +175,13 @@ void tick_body(void* argument) {
     }
 }
 
+void notify_body(void* argument) {
+    // A hint, which need not outlast a crash.
+    set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                      false);
+    Async_Notify(kChangesChannel, static_cast<const char*>(argument));
+}
+
 void housekeeping_body(void* argument) {
     auto* more = static_cast<bool*>(argument);
     execute("SELECT sync._is_quiet()");
@@ -236,6 +244,12 @@ StepResult probe_extension() {
 StepResult run_tick_batch(TickBatch* batch) {
     *batch = {};
     return run_step("sync_engine tick", tick_body, batch);
+}
+
+StepResult notify_changes(const char* payload) {
+    const StepResult result = run_step("sync_engine changes", notify_body, const_cast<char*>(payload));
+    send_notifications();
+    return result;
 }
 
 StepResult run_housekeeping(bool* more) {

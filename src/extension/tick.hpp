@@ -35,6 +35,9 @@ StepResult probe_extension();
 // One batch of the tick.
 StepResult run_tick_batch(TickBatch* batch);
 
+// NOTIFY to whoever listens for changes.
+StepResult notify_changes(const char* payload);
+
 // One step of sync._housekeeping; *more tells whether another one has something to do.
 StepResult run_housekeeping(bool* more);
 

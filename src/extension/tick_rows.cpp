@@ -276,6 +276,7 @@ void add_job(Tick* tick, const Looked& looked) {
     if (!own_lane) {
         note_queued(looked.provider->slug, 0, scheduled_at);
     }
+    note_job(tenant, looked.id, id);
     count_job(*tick, looked);
 }
 

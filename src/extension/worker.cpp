@@ -2,6 +2,7 @@
 // an error in a tick is logged and tried again later.
 #include "extension/worker.hpp"
 
+#include "extension/change_teller.hpp"
 #include "extension/guc.hpp"
 #include "extension/shared_state.hpp"
 #include "extension/tick.hpp"
@@ -26,6 +27,8 @@ namespace {
 constexpr std::int64_t kFirstRetryMs = 1000;
 constexpr std::int64_t kHousekeepingMs = 60 * 1000;
 constexpr int kMaxHousekeepingSteps = 20;
+constexpr std::int64_t kTellingPauseMs = 200;
+constexpr std::int64_t kTellingRetryMs = 10 * 1000;
 // Schedules that run each second, or wait for something, do not make it tick more often.
 constexpr std::int64_t kLeastPauseMs = 1000;
 // Batches in a row that ask for more without having done anything: the rest waits for the next tick.
@@ -36,6 +39,7 @@ enum class Mood { unknown, ticking, background_off, disabled, foreign };
 struct Worker {
     NameData database;
     MemoryContext tick_context;
+    MemoryContext telling_context;
     Mood mood;
     bool extension_gone;
     bool tick_now;
@@ -44,6 +48,7 @@ struct Worker {
     std::int64_t last_tick;
     std::int64_t next_look;  // when a schedule has to be looked at, between two ticks; 0: not before the next
     std::int64_t last_housekeeping;
+    std::int64_t may_tell;  // changes, if any wait
 };
 
 struct TickTotals {
@@ -173,6 +178,29 @@ void add_batch(TickTotals* totals, const TickBatch& batch) {
     totals->batches++;
 }
 
+// Also while ticks are off: what executors and people do is told all the same.
+std::int64_t next_telling() {
+    return changes_wait() ? worker.may_tell : PG_INT64_MAX;
+}
+
+void telling_step(void* argument) {
+    auto* result = static_cast<StepResult*>(argument);
+    *result = tell_changes();
+    worker.extension_gone = worker.extension_gone || *result == StepResult::extension_gone;
+}
+
+void tell() {
+    MemoryContext caller = MemoryContextSwitchTo(worker.telling_context);
+    StepResult result = StepResult::extension_busy;
+    const bool succeeded = run_guarded(telling_step, &result);
+    MemoryContextSwitchTo(caller);
+    MemoryContextReset(worker.telling_context);
+    worker.may_tell = monotonic_ms() + (succeeded ? kTellingPauseMs : kTellingRetryMs);
+    if (result != StepResult::done) {
+        set_changes_wait(true);
+    }
+}
+
 // All batches of one tick; reads flags between them. *argument: what they did, also if one of them raises.
 void tick_step(void* argument) {
     auto* totals = static_cast<TickTotals*>(argument);
@@ -192,6 +220,9 @@ void tick_step(void* argument) {
         worker.next_look = batch.look_in_ms < 0 ? 0 : monotonic_ms() + batch.look_in_ms;
         idle_batches = batch.enqueued + batch.skipped + batch.requeued > 0 ? 0 : idle_batches + 1;
         absorb_interrupts();
+        if (monotonic_ms() >= next_telling()) {
+            tell();
+        }
     } while (batch.more && idle_batches < kMaxIdleBatches && guc::background_ticks && !told_to_leave());
 }
 
@@ -295,12 +326,15 @@ void run_worker() {
         if (told_to_leave() || worker.extension_gone) {
             return;
         }
-        if (monotonic_ms() >= next_tick()) {
+        if (monotonic_ms() >= next_telling()) {
+            tell();
+        } else if (monotonic_ms() >= next_tick()) {
             tick();
         } else if (monotonic_ms() >= next_housekeeping()) {
             keep_house();
         } else {
-            const std::int64_t wait = Min(next_tick(), next_housekeeping()) - monotonic_ms();
+            const std::int64_t next = Min(next_telling(), Min(next_tick(), next_housekeeping()));
+            const std::int64_t wait = next - monotonic_ms();
             WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
                       static_cast<long>(Max(wait, 1)), wait_event(&event, "SyncEngineWaitForTick"));
         }
@@ -348,6 +382,8 @@ void sync_engine_worker_main(Datum argument) {
     pqsignal(SIGTERM, on_sigterm);
     prepare_worker_session();
     worker.tick_context = AllocSetContextCreate(TopMemoryContext, "sync_engine tick", ALLOCSET_DEFAULT_SIZES);
+    worker.telling_context =
+        AllocSetContextCreate(TopMemoryContext, "sync_engine changes", ALLOCSET_SMALL_SIZES);
     if (find_work()) {
         work();
     } else {

@@ -77,4 +77,13 @@ SlotOrders read_orders() {
     return orders;
 }
 
+bool changes_wait() {
+    return pg_atomic_read_u32(&slot->changed) != 0;
+}
+
+void set_changes_wait(bool wait) {
+    // A full barrier: what was appended before it was said is seen after this.
+    pg_atomic_exchange_u32(&slot->changed, wait ? 1 : 0);
+}
+
 }  // namespace sync_engine

@@ -21,4 +21,8 @@ struct SlotOrders {
 
 SlotOrders read_orders();
 
+// Whether changes of the database wait to be told; whoever appends some says so.
+bool changes_wait();
+void set_changes_wait(bool wait);
+
 }  // namespace sync_engine

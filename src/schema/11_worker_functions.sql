@@ -82,3 +82,14 @@ COMMENT ON FUNCTION sync._begin_lost_look(timestamptz) IS
 CREATE FUNCTION sync._end_lost_look(idle boolean) RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_end_lost_look';
 COMMENT ON FUNCTION sync._end_lost_look(boolean) IS 'Internal: told when a tick has looked for lost jobs, and whether it found none';
+
+-- What has changed, for those who watch it: 88_live.sql. Where nobody does, both return at once.
+CREATE FUNCTION sync._note_change(kind text, tenant_id text, connection_id bigint, object_id bigint) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_note_change';
+COMMENT ON FUNCTION sync._note_change(text, text, bigint, bigint) IS
+    'Internal: once this transaction has committed, sync.read_changes tells the tenant of it. Kinds are connection, job, schedule and notification, and reset for more than can be told one by one';
+
+CREATE FUNCTION sync._row_changed() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_engine_row_changed';
+COMMENT ON FUNCTION sync._row_changed() IS
+    'Internal: _note_change for a row; its arguments are the kind and the columns that hold the connection and the object. For a statement: of all tenants';

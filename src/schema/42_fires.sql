@@ -132,7 +132,8 @@ BEGIN
         UPDATE sync.sync_schedules s SET is_active = true, pause_reason = NULL, resume_at = NULL, updated_at = $3
         FROM resumable r WHERE s.id = r.id
     ), counted AS (
-        SELECT count(sync._metric_add('sync_scheduler_jobs_scheduled_total', g.provider_slug, g.tenant_id, g.n)) AS n
+        SELECT count(sync._metric_add('sync_scheduler_jobs_scheduled_total', g.provider_slug, g.tenant_id, g.n)) AS n,
+               (SELECT count(sync._note_change('schedule', t.tenant_id, t.connection_id, t.schedule_id)) FROM told t) AS noted
         FROM (SELECT k.provider_slug, k.tenant_id, count(*) AS n FROM ins i JOIN picked k ON k.id = i.schedule_id GROUP BY 1, 2) g
     )
     SELECT (SELECT count(*) FROM ins), (SELECT COALESCE(sum(t.planned), 0) FROM told t WHERE t.outcome = 'skipped_overlap'),
@@ -142,7 +143,7 @@ BEGIN
                                                 'reason', t.reason))
             FROM told t JOIN picked k ON k.id = t.schedule_id WHERE t.outcome = 'missed')
     INTO fired, skipped, again, missed
-    FROM counted WHERE counted.n >= 0;
+    FROM counted WHERE counted.n >= 0 AND counted.noted >= 0;
     IF missed IS NOT NULL THEN
         PERFORM sync._runs_missed(missed, $3);
     END IF;

@@ -253,6 +253,7 @@ BEGIN
     INSERT INTO sync.schedule_fires (tenant_id, schedule_id, connection_id, outcome, first_planned_at, last_planned_at, planned_count, job_id,
         reason, recorded_at)
     VALUES (s.tenant_id, s.id, s.connection_id, 'triggered', as_of, as_of, 0, job, NULL, as_of);
+    PERFORM sync._note_change('schedule', s.tenant_id, s.connection_id, s.id);
     PERFORM sync._audit('schedule.trigger', s.tenant_id, 'schedule', s.id::text, NULL, jsonb_build_object('job_id', job, 'connection_id', s.connection_id));
     RETURN job;
 END
@@ -293,6 +294,7 @@ BEGIN
     SET skips = ARRAY(SELECT y FROM unnest(x.skips || skipped) y ORDER BY y),
         look_at = LEAST(x.look_at, GREATEST(skipped - make_interval(secs => GREATEST(sync._setting('tick_interval_seconds'), 60)), $2))
     WHERE x.schedule_id = s.id;
+    PERFORM sync._note_change('schedule', s.tenant_id, s.connection_id, s.id);
     PERFORM sync._audit('schedule.skip_next', s.tenant_id, 'schedule', s.id::text, NULL,
                         jsonb_build_object('skipped', skipped, 'connection_id', s.connection_id));
     RETURN skipped;

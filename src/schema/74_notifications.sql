@@ -242,6 +242,9 @@ BEGIN
     UPDATE sync.inbox b SET read_at = $4
     WHERE b.tenant_id = $1 AND b.user_id = $2 AND b.read_at IS NULL AND ($3 IS NULL OR b.id = ANY ($3));
     GET DIAGNOSTICS marked = ROW_COUNT;
+    IF marked > 0 THEN
+        PERFORM sync._note_change('notification', $1, NULL, NULL);
+    END IF;
     RETURN marked;
 END
 $$;

@@ -201,10 +201,11 @@ BEGIN
                COALESCE(m.payload #>> '{data,summary}', ''), (m.payload -> 'data') - '{title,summary}'::text[], $2
         FROM notice m WHERE m.channel = 'in_app'
         ORDER BY m.ord, m.recipient
-        RETURNING id
+        RETURNING id, tenant_id
     )
     SELECT COALESCE((SELECT min(m.id) FROM made m), (SELECT min(s.id) FROM shown s)) INTO first_id
-    FROM (SELECT count(sync._metric_add('sync_notifications_total', 'in_app', 'delivered', 1)) AS n FROM shown) told WHERE told.n >= 0;
+    FROM (SELECT count(sync._metric_add('sync_notifications_total', 'in_app', 'delivered', 1)) AS n,
+                 count(sync._note_change('notification', s.tenant_id, NULL, s.id)) AS noted FROM shown s) told WHERE told.n >= 0 AND told.noted >= 0;
     PERFORM sync._wake_executors();
     RETURN first_id;
 END

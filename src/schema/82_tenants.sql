@@ -98,6 +98,7 @@ BEGIN
         sync.read_inbox(text, text, boolean, bigint, int), sync.inbox_unread(text, text), sync.mark_read(text, text, bigint[], timestamptz),
         sync.create_hook(bigint, text, text, text, bigint, text, int, timestamptz), sync.update_hook(bigint, text, int, boolean),
         sync.delete_hook(bigint), sync.rotate_hook_secret(bigint, text, interval, timestamptz),
+        sync.watch_changes(int), sync.read_changes(text, int), sync.change_slot(),
         sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
         sync._local_time(timestamptz, text)
     TO sync_tenant;

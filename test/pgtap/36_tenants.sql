@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(158);
+SELECT plan(161);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -99,7 +99,7 @@ FROM unnest(ARRAY['trigger(b.connection)', 'cancel_job(b.queued)', 'retry_job(b.
     $$object_version('connection', b.connection)$$, $$object_version('schedule', b.schedule)$$, $$object_version('notification', b.notification)$$, $$object_version('hook', b.hook)$$,
     $$expect_version('connection', b.connection, NULL)$$, $$expect_version('schedule', b.schedule, NULL)$$, $$expect_version('notification', b.notification, NULL)$$, $$expect_version('hook', b.hook, NULL)$$, 'rewind(b.connection, b.execution, false)',
     $$create_hook(b.connection, 'github')$$, $$create_hook(conn('A1'), 'github', schedule_id => b.schedule)$$, $$update_hook(b.hook)$$, $$delete_hook(b.hook)$$, $$rotate_hook_secret(b.hook)$$,
-    $$read_inbox('B', 'of-' || 'b')$$, $$inbox_unread('B', 'of-' || 'b')$$, $$mark_read('B', 'of-' || 'b')$$]) s;
+    $$read_inbox('B', 'of-' || 'b')$$, $$inbox_unread('B', 'of-' || 'b')$$, $$mark_read('B', 'of-' || 'b')$$, 'watch_changes()', $$read_changes('')$$, 'change_slot()']) s;
 SELECT bag_eq('SELECT DISTINCT name FROM calls', $$SELECT DISTINCT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$,
     'every function that a tenant may call is called below');
 CREATE FUNCTION everything() RETURNS text LANGUAGE plpgsql AS $$
