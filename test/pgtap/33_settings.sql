@@ -1,6 +1,6 @@
 -- Settings: names, defaults, ranges, and pairs that contradict themselves.
 \ir include/setup.psql
-SELECT plan(214);
+SELECT plan(220);
 CREATE TEMP TABLE wanted (name text, boot text, low float8, high float8);
 INSERT INTO wanted VALUES
     ('tick_interval_seconds', '60', 1, 3600), ('default_interval_seconds', '900', 60, 86400), ('jitter_pct_min', '0', 0, 1), ('jitter_pct_max', '0.2', 0, 1),

@@ -104,7 +104,7 @@ FROM unnest('{sync_tenant,api_gateway}'::name[]) r,
              ('SELECT count(*) FROM sync.api_tokens', 'table api_tokens'), ('SELECT token_hash FROM sync.api_tokens', 'table api_tokens'), ('SELECT tenant_id FROM sync.api_tokens', 'table api_tokens'),
              ('SELECT count(*) FROM sync.idempotency_keys', 'table idempotency_keys'), ('SELECT body FROM sync.idempotency_keys', 'table idempotency_keys'),
              ('SELECT used FROM sync.api_token_use', 'table api_token_use'), ('SELECT key FROM sync.version_key', 'table version_key'),
-             ('SELECT action FROM sync.audit_log', 'table audit_log'), ('SELECT sync._configured(''connection'', 1)', 'function _configured')) v (s, what);
+             ('SELECT role FROM sync.audit_log', 'table audit_log'), ('SELECT sync._configured(''connection'', 1)', 'function _configured')) v (s, what);
 SELECT is(as_role('sync_tenant', $$SELECT sync.begin_request('x', 'read')$$), '42501: permission denied for function begin_request', 'tenants begin no request');
 SELECT is(as_role('sync_viewer', 'SELECT name FROM sync.api_tokens'), '42501: permission denied for table api_tokens', 'viewers see no token');
 SELECT is(as_role('sync_executor', 'SELECT name FROM sync.api_tokens'), '42501: permission denied for table api_tokens', 'nor do executors');
@@ -115,7 +115,7 @@ FROM (VALUES ('SELECT token_hash FROM sync.api_tokens', 'api_tokens'), ('UPDATE 
 SELECT matches(as_role('api_admin', $$SELECT sync.create_api_token('C', 'x')$$), '^syn_', 'administrators make tokens');
 SELECT is((SELECT t.created_by FROM sync.api_tokens t WHERE t.tenant_id = 'C'), 'api_admin', 'told who it was');
 SELECT bag_eq($$SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('api_gateway', p.oid, 'EXECUTE') AND NOT has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$,
-    '{begin_request,begin_idempotent,end_idempotent}'::text[], 'what a gateway may call and tenants may not');
+    '{begin_request,begin_idempotent,end_idempotent,open_hook,receive_hook,gateway_status,gateway_metrics}'::text[], 'what a gateway may call and tenants may not');
 SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v')
                   AND has_any_column_privilege('api_gateway', c.oid, 'SELECT, INSERT, UPDATE') AND NOT has_any_column_privilege('sync_tenant', c.oid, 'SELECT, INSERT, UPDATE')$$, 'what it may read and tenants may not');
 
