@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(161);
+SELECT plan(164);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -71,7 +71,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_column_privilege('sync_tenant', c.oid, a.attnum, 'SELECT')
 GROUP BY 1;
 SELECT bag_eq('SELECT name FROM readable', ARRAY['providers', 'connections', 'sync_schedules', 'sync_jobs', 'sync_executions', 'signals', 'schedule_fires', 'connection_status', 'queue',
-    'schedule_status', 'execution_history', 'run_history', 'sync_notifications', 'incidents', 'inbox', 'deliveries', 'hooks'], 'what a tenant may read');
+    'schedule_status', 'execution_history', 'run_history', 'sync_notifications', 'incidents', 'inbox', 'deliveries', 'hooks', 'audit_log'], 'what a tenant may read');
 SELECT unalike(as_tenant('A', format('SELECT jsonb_agg(to_jsonb(y)) FROM (SELECT %s FROM sync.%I x) y', columns, name)), '%of-b%', 'A reads nothing of B in ' || name) FROM readable ORDER BY name;
 SELECT alike(as_tenant('A', format('SELECT jsonb_agg(to_jsonb(y)) FROM (SELECT %s FROM sync.%I x) y', columns, name)), '%"tenant_id": "A"%', 'but its own in ' || name)
 FROM readable WHERE has_tenant ORDER BY name;

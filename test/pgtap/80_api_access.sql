@@ -56,7 +56,7 @@ BEGIN
 END $$;
 
 -- Before there is a token: no right to anything.
-SELECT is(as_role('api_gateway', 'SELECT count(*) FROM sync.connections'), '42501: permission denied for schema sync', 'before the first token a gateway has no right');
+SELECT is(as_role('api_gateway', 'SELECT count(*) FROM sync.connections'), '42501: permission denied for table connections', 'before the first token a gateway has no right');
 SELECT is(pg_has_role('sync_gateway', 'sync_tenant', 'USAGE'), true, 'sync_gateway has what tenants have');
 SELECT is(pg_has_role('sync_gateway', r, 'MEMBER'), false, 'and nothing of ' || r) FROM unnest('{sync_admin,sync_executor,sync_viewer}'::name[]) r;
 SELECT row_eq($$SELECT r.rolcanlogin, r.rolsuper, r.rolbypassrls, r.rolcreaterole FROM pg_roles r WHERE r.rolname = 'sync_gateway'$$, ROW(false, false, false, false), 'it is a group, with no powers of its own');

@@ -115,7 +115,8 @@ asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
     const std::string token = token_of(request);
     BudgetState budget;
     HttpReply reply;
-    if (auto refusal = co_await take_budget(operation, request, token, budget)) {
+    auto refusal = co_await take_budget(operation, request, token, budget);
+    if (refusal) {
         reply = std::move(*refusal);
         add_budget(reply, budget);
         co_return reply;
