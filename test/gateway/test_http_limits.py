@@ -126,8 +126,9 @@ def test_connections(serve):
     with server.connect() as client:
         assert refused(client.send(REQUEST), 503, "too_many_connections").headers["retry-after"] == "1"
     held.pop().close()
-    wait_until(lambda: server.get().status == 200, "a place for another")
-    assert b'sync_gateway_refused_connections_total{reason="connections"}' in server.get("/metrics").body
+    # The server learns of the end a moment later.
+    told = wait_until(lambda: (reply := server.get("/metrics")).status == 200 and reply, "a place for another")
+    assert b'sync_gateway_refused_connections_total{reason="connections"}' in told.body
     for client in held:
         assert client.send(REQUEST).reply().status == 200
 
