@@ -35,7 +35,8 @@ def test_long_heads(serve):
 def test_long_bodies(serve):
     server = serve("--max-body-bytes", "1000")
     chunks = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-    for good in (HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, chunks + b"3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n"):
+    longest = b"x" * 1000
+    for good in (HEAD + b"Content-Length: 1000\r\n\r\n" + longest, chunks + b"3e8\r\n" + longest + b"\r\n0\r\n\r\n"):
         with server.connect() as client:
             assert len(client.send(good).reply().json()["body"]) == 1000
     for long in (
