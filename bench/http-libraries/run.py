@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Compares HTTP libraries: how many requests a server of each answers, and what it makes of requests that are not in order.
+"""Compares HTTP libraries: how many requests a server of each answers, and what it makes of requests out of order.
 
-Needs wrk and, beside what the gateway is built with, Debian's libmicrohttpd-dev, libevent-dev and libcpp-httplib-dev. Prints
-Markdown. SECONDS (5) and RUNS (3) change how long it takes.
+Needs wrk and, beside what the gateway is built with, Debian's libmicrohttpd-dev, libevent-dev and libcpp-httplib-dev.
+Prints Markdown. SECONDS (5) and RUNS (3) change how long it takes.
 """
 
 import os
@@ -20,10 +20,11 @@ SECONDS = int(os.environ.get("SECONDS", "5"))
 RUNS = int(os.environ.get("RUNS", "3"))
 CONNECTIONS = (1, 16, 64)
 PORT = 18473
-GATEWAY = ["--header-timeout", "3", "--max-connections-per-client", "1000", "--max-requests-per-connection", "1000000000"]
+GATEWAY = ["--listen", f"127.0.0.1:{PORT}", "--header-timeout", "3", "--max-connections-per-client", "1000",
+           "--max-requests-per-connection", "1000000000"]
 SERVERS = {
-    "sync-gateway's server, requests logged": ("beast_server", ["--listen", f"127.0.0.1:{PORT}", *GATEWAY]),
-    "sync-gateway's server, `--log-level warn`": ("beast_server", ["--listen", f"127.0.0.1:{PORT}", "--log-level", "warn", *GATEWAY]),
+    "sync-gateway's server, requests logged": ("beast_server", GATEWAY),
+    "sync-gateway's server, `--log-level warn`": ("beast_server", [*GATEWAY, "--log-level", "warn"]),
     "Beast as in its examples": ("bare_beast_server", [str(PORT)]),
     "libmicrohttpd, external epoll": ("microhttpd_server", [str(PORT)]),
     "libevent evhttp": ("evhttp_server", [str(PORT)]),
@@ -44,7 +45,8 @@ OLD_HEADER_SECONDS = 12
 
 def build():
     subprocess.run(["cmake", "-S", HERE, "-B", BUILD, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", BUILD, "--parallel", str(os.cpu_count())], check=True, stdout=subprocess.DEVNULL)
+    parallel = str(os.cpu_count())
+    subprocess.run(["cmake", "--build", BUILD, "--parallel", parallel], check=True, stdout=subprocess.DEVNULL)
 
 
 def connect():
@@ -79,8 +81,8 @@ class Running:
 
 
 def load(connections):
-    told = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{PORT}/x"],
-                          check=True, capture_output=True, text=True).stdout
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{PORT}/x"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])
     latency, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", told).groups()
     assert "Non-2xx" not in told, told
@@ -100,7 +102,7 @@ def statuses(connection):
 
 
 def probe(text):
-    """What becomes of a request out of order. Refused: no success at all, and nothing behind it is taken for a request."""
+    """What becomes of a request out of order, by the first answer to it."""
     with connect() as connection:
         connection.sendall(text)
         answered = statuses(connection)
@@ -159,7 +161,7 @@ def main():
         if "warn" in server:
             continue
         with Running(server):
-            row(server.removesuffix(", requests logged"), slow_header(), *(probe(text) for text in PROBES.values()))
+            row(server.split(", requests")[0], slow_header(), *(probe(text) for text in PROBES.values()))
 
 
 if __name__ == "__main__":

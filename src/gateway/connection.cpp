@@ -87,7 +87,7 @@ void Connection::set_phase(Phase phase, double seconds) {
                 std::chrono::duration_cast<GatewayClock::duration>(std::chrono::duration<double>(seconds));
 }
 
-void Connection::tick(GatewayClock::time_point now) noexcept {
+void Connection::tick(GatewayClock::time_point now) {
     if (now < deadline_ || expired_) {
         return;
     }
@@ -99,7 +99,7 @@ void Connection::tick(GatewayClock::time_point now) noexcept {
     }
 }
 
-void Connection::drain() noexcept {
+void Connection::drain() {
     if (phase_ == Phase::idle) {
         cut();
     } else if (phase_ == Phase::opening) {
@@ -110,7 +110,7 @@ void Connection::drain() noexcept {
     }
 }
 
-void Connection::cut() noexcept {
+void Connection::cut() {
     if (events_) {
         gone_ = true;
         events_->closed();
@@ -363,13 +363,13 @@ asio::awaitable<bool> Connection::send_events(Exchange& exchange, EventSource& e
     if (tools_.draining) {
         events.closed();
     }
-    while (true) {
+    for (bool last = false; !last;) {
         set_phase(Phase::streaming, kForever);
         std::string data = co_await next_events(events);
         if (gone_) {
             co_return false;
         }
-        const bool last = data.empty();
+        last = data.empty();
         if (last && tools_.draining) {
             data = "retry: 1000\nevent: stopping\ndata: {}\n\n";
         }
@@ -382,10 +382,8 @@ asio::awaitable<bool> Connection::send_events(Exchange& exchange, EventSource& e
         if (!co_await transport_->write(text) || expired_) {
             co_return false;
         }
-        if (last) {
-            co_return true;
-        }
     }
+    co_return true;
 }
 
 asio::awaitable<std::string> Connection::next_events(EventSource& events) {

@@ -55,13 +55,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
     const IpAddress& peer() const noexcept { return peer_; }
 
-    void tick(GatewayClock::time_point now) noexcept;
+    void tick(GatewayClock::time_point now);
 
     // The server stops: ends what idles or streams; what is under way is the connection's last.
-    void drain() noexcept;
+    void drain();
 
     // Ends it, whatever it does.
-    void cut() noexcept;
+    void cut();
 
   private:
     enum class Phase { opening, idle, reading, handling, writing, streaming, closing };

@@ -100,6 +100,7 @@ class TlsTransport : public Transport {
         if (error != asio::error::operation_aborted) {
             co_await discard(stream_.next_layer());
         }
+        co_return;
     }
 
     void cancel() noexcept override {

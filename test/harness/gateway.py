@@ -17,7 +17,11 @@ class EchoServer(Process):
     def __init__(self, folder, number, *flags, **popen):
         command = [executable("gateway_echo_server", "SYNC_GATEWAY_ECHO", "unit"), "--listen", "127.0.0.1:0", *flags]
         super().__init__(folder, "sync-gateway", f"gateway-{number}", command, **popen)
-        self.port = self.wait_for("listening")["port"]
+        try:
+            self.port = self.wait_for("listening")["port"]
+        except BaseException:
+            self.kill()
+            raise
 
     def connect(self, source="127.0.0.1", tls=None, buffer=None):
         return Client(self.port, source, tls, buffer)
