@@ -64,6 +64,14 @@ TEST(OperationSql, KeepsTheLinesOfGivenParametersAlone) {
     EXPECT_EQ(operations.at("a").bind(request)[0].sql, "SELECT 1\nAND y\n");
 }
 
+TEST(OperationSql, ALineOfAParameterStaysOne) {
+    const auto operations = read("-- define two\na\nb\n\n-- operation a\nSELECT 1\n--? x: AND {{two}} = 1\n;\n");
+    ApiRequest request;
+    EXPECT_EQ(operations.at("a").bind(request)[0].sql, "SELECT 1\n");
+    request.given = {"x"};
+    EXPECT_EQ(operations.at("a").bind(request)[0].sql, "SELECT 1\nAND a b = 1\n");
+}
+
 TEST(OperationSql, OrdersAndGoesOn) {
     const auto operations = read("-- operation a\n-- sort name: COALESCE(n.x, 'a')::text, n.id::bigint\n"
                                  "SELECT {{key}} FROM n WHERE true {{after}}\n{{order}};\n");

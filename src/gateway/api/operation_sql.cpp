@@ -29,6 +29,18 @@ void replace_all(std::string& text, std::string_view what, std::string_view by) 
     }
 }
 
+// Puts the text in for the name; within a line that depends on a parameter it becomes one line.
+void put_in(std::string& statement, const std::string& name, const std::string& text) {
+    const std::string variable = "{{" + name + "}}";
+    std::string one_line = text;
+    std::replace(one_line.begin(), one_line.end(), '\n', ' ');
+    for (std::size_t at = statement.find(variable); at != std::string::npos; at = statement.find(variable, at)) {
+        const std::size_t line = statement.rfind('\n', at) + 1;
+        const bool conditional = starts_with(std::string_view(statement).substr(line), kIf);
+        statement.replace(at, variable.size(), conditional ? one_line : text);
+    }
+}
+
 // "a.b::text, COALESCE(x, y)::bigint": commas within parentheses belong to an expression.
 std::vector<SortKey> read_keys(std::string_view text) {
     std::vector<SortKey> keys;
@@ -80,7 +92,7 @@ class SqlReader {
                 for (int depth = 0; depth < 5; ++depth) {
                     for (const auto* definitions : {&own_[id], &definitions_}) {
                         for (const auto& [name, text] : *definitions) {
-                            replace_all(statement, "{{" + name + "}}", text);
+                            put_in(statement, name, text);
                         }
                     }
                 }
