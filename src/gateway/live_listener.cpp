@@ -26,7 +26,8 @@ void LiveListener::close() {
 }
 
 asio::awaitable<bool> LiveListener::connect() {
-    if (!co_await session_.connect()) {
+    const bool connected = co_await session_.connect();
+    if (!connected) {
         co_return false;
     }
     co_return co_await session_.listen(kChannel);
@@ -36,7 +37,8 @@ asio::awaitable<void> LiveListener::run() {
     RetryDelay delay{0.1, 5};
     while (!closed_) {
         if (!session_.connected()) {
-            if (co_await connect()) {
+            const bool connected = co_await connect();
+            if (connected) {
                 delay.reset();
                 log_.info("listening to the database");
                 // What was notified meanwhile is not told again.

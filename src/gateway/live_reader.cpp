@@ -21,7 +21,7 @@ struct Change {
     std::string object_id;
 };
 
-PgStatement begin(const std::string& token, const std::string& request_id = "") {
+PgStatement begin_statement(const std::string& token, const std::string& request_id = "") {
     return {"SELECT tenant_id FROM sync.begin_request($1, 'read', NULL, NULLIF($2, ''))",
             {token, request_id}};
 }
@@ -80,7 +80,7 @@ FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY c (connection_id, id, n)
 // A statement for each kind that is among them, in the order of the kinds' names.
 std::vector<PgStatement> ask_state(const std::string& token, const std::vector<Change>& changes) {
     std::vector<PgStatement> pipeline;
-    pipeline.push_back(begin(token));
+    pipeline.push_back(begin_statement(token));
     for (const auto& [kind, sql] : state_queries()) {
         std::string connections;
         std::string objects;
@@ -128,7 +128,7 @@ std::vector<LiveEvent> events_of(std::vector<Change> changes, const PgOutcome& s
 
 asio::awaitable<LiveBatch> read_live(PgPool& pool, std::string token, std::string after, bool watch) {
     std::vector<PgStatement> pipeline;
-    pipeline.push_back(begin(token));
+    pipeline.push_back(begin_statement(token));
     if (watch) {
         pipeline.push_back(watch_statement());
     }
@@ -158,7 +158,7 @@ asio::awaitable<LiveBatch> read_live(PgPool& pool, std::string token, std::strin
 
 asio::awaitable<LiveOpening> open_live(PgPool& pool, std::string token, std::string request_id) {
     std::vector<PgStatement> pipeline;
-    pipeline.push_back(begin(token, request_id));
+    pipeline.push_back(begin_statement(token, request_id));
     pipeline.push_back(watch_statement());
     LiveOpening opening;
     opening.outcome = co_await pool.run(std::move(pipeline));
@@ -172,7 +172,7 @@ asio::awaitable<LiveOpening> open_live(PgPool& pool, std::string token, std::str
 
 asio::awaitable<PgOutcome> check_live(PgPool& pool, std::string token) {
     std::vector<PgStatement> pipeline;
-    pipeline.push_back(begin(token));
+    pipeline.push_back(begin_statement(token));
     co_return co_await pool.run(std::move(pipeline));
 }
 

@@ -168,7 +168,9 @@ asio::awaitable<bool> PgSession::connect() {
         co_return false;
     }
     PQsetNoticeReceiver(connection_.get(), &PgSession::notice, this);
-    if (!co_await dial()) {
+    // GCC 12 miscompiles co_await in a condition.
+    const bool dialled = co_await dial();
+    if (!dialled) {
         co_return false;
     }
     co_return co_await set_up();
@@ -362,7 +364,8 @@ std::vector<std::string> PgSession::take_notifications() {
 }
 
 asio::awaitable<void> PgSession::idle(SteadyTime until) {
-    if (co_await watch_.wait(connected_, false, until)) {
+    const bool ready = co_await watch_.wait(connected_, false, until);
+    if (ready) {
         look();
     }
 }

@@ -188,7 +188,8 @@ asio::awaitable<void> PgPool::Impl::connect(Slot& slot) {
         slot.starting = true;
     }
     while (!closed_) {
-        if (co_await slot.session.connect()) {
+        const bool connected = co_await slot.session.connect();
+        if (connected) {
             slot.starting = false;
             slot.delay.reset();
             observer_->connected();
@@ -247,7 +248,8 @@ asio::awaitable<PgOutcome> PgPool::run(std::vector<PgStatement> pipeline) {
     const auto impl = impl_;
     auto turn = std::make_shared<Turn>(impl->executor());
     turn->task->pipeline = std::move(pipeline);
-    if (co_await impl->wait(turn)) {
+    const bool served = co_await impl->wait(turn);
+    if (served) {
         co_return std::move(turn->task->outcome);
     }
     co_return impl->refusal();
@@ -259,7 +261,8 @@ asio::awaitable<std::optional<PgPool::Lease>> PgPool::begin() {
     turn->link = std::make_shared<Lease::Link>(impl->executor());
     // Made before the wait: who is cancelled between being served and being told gives the connection back.
     Lease lease(turn->link);
-    if (!co_await impl->wait(turn) || turn->task->over) {
+    const bool served = co_await impl->wait(turn);
+    if (!served || turn->task->over) {
         co_return std::nullopt;
     }
     co_return std::optional<Lease>(std::move(lease));
