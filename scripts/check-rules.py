@@ -95,22 +95,23 @@ def not_for_core():
 
 
 def not_for_connectors():
-    includes = r'^\s*#\s*include\s*[<"](postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/|notify/)[^\n]*'
-    return matches(files("src/connectors"), includes)
+    foreign = "postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/|notify/"
+    return matches(files("src/connectors"), rf'^\s*#\s*include\s*[<"]({foreign})[^\n]*')
 
 
 def not_for_notify():
-    foreign = "postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/|fstream>|chrono>|sys/|openssl/(ssl|bio|rand)"
+    foreign = "postgres|fmgr|libpq|curl/|extension/|executor/|process/|gateway/"
+    foreign += "|fstream>|chrono>|sys/|openssl/(ssl|bio|rand)"
     clocks = r"\b(std::time|gettimeofday|clock_gettime)\b"
     includes = rf'^\s*#\s*include\s*[<"]({foreign})[^\n]*'
     return matches(files("src/notify"), includes) + matches(files("src/notify"), clocks)
 
 
-def undocumented_options():
-    """Options of sync-executor that the table of docs/executor.md lacks; hidden ones are for tests."""
-    documented = (ROOT / "docs/executor.md").read_text(encoding="utf-8")
+def undocumented_options(program):
+    """Options of the program that the table of its page lacks; hidden ones are for tests."""
+    documented = (ROOT / f"docs/{program}.md").read_text(encoding="utf-8")
     spec = re.compile(r'OptionSpec\{\s*"([a-z-]+)",\s*"[^"]*",\s*"[^"]*",\s*"[^"]*"[^,]*,\s*\w+,\s*false\b')
-    sources = [path.read_text(encoding="utf-8") for path in files("src/executor", suffixes=(".cpp",))]
+    sources = [path.read_text(encoding="utf-8") for path in files(f"src/{program}", suffixes=(".cpp",))]
     names = [name for text in sources for name in spec.findall(text)]
     return [f"--{name}" for name in names if f"| `--{name}" not in documented] or ([] if names else ["no option found"])
 
@@ -165,7 +166,8 @@ RULES = {
     "src/core knows no server, network or clock": not_for_core,
     "src/connectors does no I/O": not_for_connectors,
     "src/notify does no I/O and reads no clock": not_for_notify,
-    "docs/executor.md lists every option": undocumented_options,
+    "docs/executor.md lists every option": lambda: undocumented_options("executor"),
+    "docs/gateway.md lists every option": lambda: undocumented_options("gateway"),
     "headers are included once": headers_without_guard,
     "no tabs, trailing blanks or missing last newlines": untidy_text,
     f"no Python line above {COLUMNS} columns": long_lines,

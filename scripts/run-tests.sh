@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 all_suites="tap executor executor-sanitized regress isolation pgtap replay cron-parser"
-all_suites+=" unit unit-sanitized demo-api rules symbols"
+all_suites+=" gateway gateway-sanitized unit unit-sanitized demo-api rules symbols"
 suites=${SUITES:-$all_suites}
 jobs=${JOBS:-$(nproc)}
 export FULL=${FULL:-0}
@@ -118,10 +118,10 @@ build_all() {
         step install as_root make -C "$root" --no-print-directory PG_CONFIG="$pg_config" \
             EXTENSION_ONLY=1 install
     fi
-    if needs unit executor tap; then
+    if needs unit executor gateway tap; then
         step build-executor cmake_build "$root/build"
     fi
-    if needs unit-sanitized executor-sanitized; then
+    if needs unit-sanitized executor-sanitized gateway-sanitized; then
         step build-sanitized cmake_build "$root/build/sanitize" -DSANITIZE=address,undefined \
             -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
     fi
@@ -299,6 +299,20 @@ suite_executor-sanitized() {
     run_executor executor-sanitized build/sanitize/sync-executor
 }
 
+# run_gateway SUITE FOLDER FILE...: with the programs in the folder.
+run_gateway() {
+    SYNC_GATEWAY="$tree/$2/sync-gateway" SYNC_GATEWAY_ECHO="$tree/$2/unit/gateway_echo_server" run_pytest "$1" "${@:3}"
+}
+
+suite_gateway() {
+    run_gateway gateway build test/gateway
+}
+
+suite_gateway-sanitized() {
+    sanitizers
+    run_gateway gateway-sanitized build/sanitize test/gateway/test_http_*.py
+}
+
 suite_demo-api() {
     run_pytest demo-api test/demo_api
 }
@@ -322,7 +336,7 @@ tally() {
     case $suite in
         regress | isolation) counts=$(scripts/count-results.py regress "$work/$suite.log") ;;
         unit | unit-sanitized) counts=$(tally_reports "$suite" $(names 'test/unit/*_test.cpp')) ;;
-        executor | executor-sanitized | demo-api) counts=$(tally_reports "$suite" pytest) ;;
+        executor | executor-sanitized | gateway | gateway-sanitized | demo-api) counts=$(tally_reports "$suite" pytest) ;;
         *) counts=$(scripts/count-results.py tap "$work/$suite.log") ;;
     esac
     read -r passed failed <<<"$counts"

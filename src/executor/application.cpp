@@ -7,7 +7,6 @@
 
 #include <ifaddrs.h>
 #include <netinet/in.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,11 +19,8 @@
 #include "executor/event_loop.hpp"
 #include "executor/http_client.hpp"
 #include "executor/jobs.hpp"
-#include "process/json_string.hpp"
 #include "executor/lanes.hpp"
-#include "process/log.hpp"
 #include "executor/metrics.hpp"
-#include "process/redactor.hpp"
 #include "executor/runner.hpp"
 #include "executor/secrets.hpp"
 #include "executor/smtp_client.hpp"
@@ -32,6 +28,11 @@
 #include "executor/test_stops.hpp"
 #include "executor/ticker.hpp"
 #include "executor/waker.hpp"
+#include "process/file_limit.hpp"
+#include "process/json_string.hpp"
+#include "process/log.hpp"
+#include "process/own_secrets.hpp"
+#include "process/redactor.hpp"
 
 namespace sync_engine {
 
@@ -84,36 +85,6 @@ SmtpSettings smtp_settings(const Options& options, Redactor& redactor) {
         return value;
     };
     return {options.smtp_url, options.smtp_tls, options.smtp_user, password, options.ca_file};
-}
-
-void know_own_secrets(const Options& options, Redactor& redactor) {
-    const PgConninfo parsed(PQconninfoParse(options.database_url.c_str(), nullptr));
-    for (const PQconninfoOption* o = parsed.get(); o != nullptr && o->keyword != nullptr; ++o) {
-        const std::string_view keyword = o->keyword;
-        if (o->val != nullptr && (keyword == "password" || keyword == "sslpassword")) {
-            redactor.add(o->val);
-        }
-    }
-    redactor.add(options.smtp_password);
-    if (const char* password = std::getenv("PGPASSWORD")) {
-        redactor.add(password);
-    }
-}
-
-void raise_file_limit(Logger& log, int concurrency) {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
-        return;
-    }
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    getrlimit(RLIMIT_NOFILE, &limit);
-    constexpr rlim_t kOthers = 64;
-    if (limit.rlim_cur < static_cast<rlim_t>(concurrency) + kOthers) {
-        log.warn("the limit of open files is low for this concurrency",
-                 {{"limit", static_cast<std::int64_t>(limit.rlim_cur)},
-                  {"concurrency", std::int64_t{concurrency}}});
-    }
 }
 
 void add_own_addresses(AddressPolicy& policy) {
@@ -235,8 +206,9 @@ class Application {
     }
 
     void prepare() {
-        know_own_secrets(options_, redactor_);
-        raise_file_limit(log_, options_.concurrency);
+        redactor_add_own_secrets(redactor_, options_.database_url);
+        redactor_.add(options_.smtp_password);
+        raise_file_limit(log_, static_cast<std::size_t>(options_.concurrency));
         for (const std::string& rule : options_.allowed_addresses) {
             policy_.allow(rule);
         }

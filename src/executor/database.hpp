@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "executor/event_loop.hpp"
-#include "process/log.hpp"
 #include "executor/metrics.hpp"
+#include "process/log.hpp"
 #include "process/pg_handles.hpp"
 #include "process/retry_delay.hpp"
 

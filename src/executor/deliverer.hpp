@@ -8,10 +8,10 @@
 #include "executor/database.hpp"
 #include "executor/deliveries.hpp"
 #include "executor/delivery_results.hpp"
-#include "process/log.hpp"
 #include "executor/metrics.hpp"
-#include "process/retry_delay.hpp"
 #include "executor/test_stops.hpp"
+#include "process/log.hpp"
+#include "process/retry_delay.hpp"
 
 namespace sync_engine {
 

@@ -4,8 +4,8 @@
 #include <utility>
 #include <variant>
 
-#include "process/wall_clock.hpp"
 #include "notify/webhook.hpp"
+#include "process/wall_clock.hpp"
 
 namespace sync_engine {
 

@@ -11,12 +11,12 @@
 #include "executor/delivery_store.hpp"
 #include "executor/event_loop.hpp"
 #include "executor/http_client.hpp"
-#include "process/log.hpp"
 #include "executor/metrics.hpp"
-#include "process/redactor.hpp"
 #include "executor/smtp_client.hpp"
 #include "executor/test_stops.hpp"
 #include "notify/mail_message.hpp"
+#include "process/log.hpp"
+#include "process/redactor.hpp"
 
 namespace sync_engine {
 

@@ -56,22 +56,13 @@ constexpr std::array kSpecs{
     OptionSpec{"smtp-tls", "", "MODE", "required", false, false, set_smtp_tls,
                "STARTTLS on smtp://: required, opportunistic (where the server offers it) or off."},
     OptionSpec{"smtp-user", "", "NAME", "", false, false,
-               [](Options& o, Text v) {
-                   o.smtp_user = v;
-                   return OptionProblem();
-               },
+               [](Options& o, Text v) { return set_text(o.smtp_user, v); },
                "User to authenticate as. Without it no authentication."},
     OptionSpec{"smtp-password", "", "TEXT", "", false, false,
-               [](Options& o, Text v) {
-                   o.smtp_password = v;
-                   return OptionProblem();
-               },
+               [](Options& o, Text v) { return set_text(o.smtp_password, v); },
                "Its password; in the environment or the config file only.", true},
     OptionSpec{"smtp-password-file", "", "FILE", "", false, false,
-               [](Options& o, Text v) {
-                   o.smtp_password_file = v;
-                   return OptionProblem();
-               },
+               [](Options& o, Text v) { return set_text(o.smtp_password_file, v); },
                "File that holds the password instead, read anew for each mail."},
     OptionSpec{"mail-from", "", "ADDRESS", "", false, false, set_mail_from,
                "Sender of mails: \"Name <notifications@example.com>\" or the address alone."},

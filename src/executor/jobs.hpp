@@ -11,12 +11,12 @@
 
 #include "connectors/connector.hpp"
 #include "executor/http_client.hpp"
-#include "process/log.hpp"
 #include "executor/metrics.hpp"
-#include "process/redactor.hpp"
 #include "executor/results.hpp"
 #include "executor/store.hpp"
 #include "executor/test_stops.hpp"
+#include "process/log.hpp"
+#include "process/redactor.hpp"
 
 namespace sync_engine {
 

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "executor/option_values.hpp"
-#include "process/pg_handles.hpp"
 
 namespace sync_engine {
 
@@ -20,13 +19,6 @@ OptionProblem set_prefetch(Options& o, std::string_view text) {
     OptionProblem problem = set_integer(jobs, text, 0, 1000);
     o.prefetch = jobs;
     return problem.empty() ? problem : "must be auto or a whole number from 0 to 1000";
-}
-
-OptionProblem set_body_limit(Options& o, std::string_view text) {
-    double bytes = 0;
-    OptionProblem problem = set_number(bytes, text, 1024, 1024.0 * 1024 * 1024, "bytes");
-    o.max_body_bytes = static_cast<std::size_t>(bytes);
-    return problem;
 }
 
 bool is_variable_name(std::string_view name) {
@@ -65,21 +57,6 @@ OptionProblem add_secret_dir(Options& o, std::string_view text) {
     return {};
 }
 
-OptionProblem set_log_level(Options& o, std::string_view text) {
-    const auto level = parse_log_level(text);
-    o.log_level = level.value_or(LogLevel::info);
-    return level ? OptionProblem() : "must be debug, info, warn or error";
-}
-
-OptionProblem set_database_url(Options& o, std::string_view text) {
-    o.database_url = text;
-    char* message = nullptr;
-    const PgConninfo parsed(PQconninfoParse(o.database_url.c_str(), &message));
-    const PgMemory owned(message);
-    // libpq's own message quotes the string, and with it the password.
-    return parsed ? OptionProblem() : "is not a PostgreSQL URL or key=value connection string";
-}
-
 OptionProblem set_metrics_address(Options& o, std::string_view text) {
     const std::size_t colon = text.rfind(':');
     int port = 0;
@@ -93,7 +70,8 @@ OptionProblem set_metrics_address(Options& o, std::string_view text) {
 using Text = std::string_view;
 
 constexpr std::array kSpecs{
-    OptionSpec{"database-url", "dsn", "URL", "", false, false, set_database_url,
+    OptionSpec{"database-url", "dsn", "URL", "", false, false,
+               [](Options& o, Text v) { return set_database(o.database_url, v); },
                "Database to work for: postgresql://user@host/db or key=value pairs. Without it the PG* "
                "variables count."},
     OptionSpec{
@@ -151,13 +129,11 @@ constexpr std::array kSpecs{
                [](Options& o, Text v) { return add_addresses(o.allowed_addresses, v); },
                "Internal addresses that connectors may reach: loopback, private, all, an address or a block "
                "(10.1.0.0/16). Repeatable. Without it only global addresses."},
-    OptionSpec{"max-body-bytes", "", "N", "16777216", false, false, set_body_limit,
+    OptionSpec{"max-body-bytes", "", "N", "16777216", false, false,
+               [](Options& o, Text v) { return set_bytes(o.max_body_bytes, v, 1024, 1024.0 * 1024 * 1024); },
                "Longest reply, decoded, that is read from an API."},
     OptionSpec{"ca-file", "", "FILE", "", false, false,
-               [](Options& o, Text v) {
-                   o.ca_file = v;
-                   return OptionProblem();
-               },
+               [](Options& o, Text v) { return set_text(o.ca_file, v); },
                "Certificate authorities to trust instead of the system's (PEM)."},
     OptionSpec{"user-agent", "", "TEXT", "sync-executor/" SYNC_ENGINE_VERSION, false, false,
                [](Options& o, Text v) {
@@ -169,13 +145,11 @@ constexpr std::array kSpecs{
                "User-Agent of requests whose connector sets none."},
     OptionSpec{"metrics-address", "", "HOST:PORT", "", false, false, set_metrics_address,
                "Serve Prometheus metrics there under /metrics."},
-    OptionSpec{"log-level", "", "LEVEL", "info", false, false, set_log_level,
+    OptionSpec{"log-level", "", "LEVEL", "info", false, false,
+               [](Options& o, Text v) { return set_level(o.log_level, v); },
                "debug, info, warn or error; one JSON object a line on standard error."},
     OptionSpec{"test-stop-at", "", "STEP", "", false, true,
-               [](Options& o, Text v) {
-                   o.test_stop_at = v;
-                   return OptionProblem();
-               },
+               [](Options& o, Text v) { return set_text(o.test_stop_at, v); },
                "For the project's tests: the process kills itself at this step."},
 };
 

@@ -1,16 +1,14 @@
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "process/log.hpp"
 #include "executor/secret_rules.hpp"
 #include "executor/smtp_client.hpp"
+#include "process/log.hpp"
+#include "process/option_parsing.hpp"
 
 namespace sync_engine {
 
@@ -53,21 +51,6 @@ struct Options {
     bool show_version = false;
 };
 
-// A flag, variable or config line that cannot be used; what() names it and says why.
-class OptionError : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
-};
-
-// Where parse_options reads from; replaced in tests.
-struct OptionSources {
-    std::function<std::optional<std::string>(const std::string& name)> environment;
-    std::function<std::optional<std::string>(const std::string& path)> read_file;
-};
-
-// The process's environment and file system.
-OptionSources process_sources();
-
 // `arguments` without the program's name. The command line wins over the environment, the environment over
 // the config file, the file over the defaults; a list given in one place replaces the list of a weaker place.
 // Throws OptionError.
@@ -75,8 +58,5 @@ Options parse_options(std::span<const std::string> arguments, const OptionSource
 
 // The text of --help.
 std::string help_text();
-
-// Whether a libpq connection string holds a password.
-bool has_password(const std::string& database_url);
 
 }  // namespace sync_engine

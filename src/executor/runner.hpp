@@ -8,12 +8,12 @@
 #include "executor/database.hpp"
 #include "executor/jobs.hpp"
 #include "executor/lanes.hpp"
-#include "process/log.hpp"
 #include "executor/metrics.hpp"
 #include "executor/results.hpp"
-#include "process/retry_delay.hpp"
 #include "executor/store.hpp"
 #include "executor/test_stops.hpp"
+#include "process/log.hpp"
+#include "process/retry_delay.hpp"
 
 namespace sync_engine {
 

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "core/utf8.hpp"
-#include "process/json_string.hpp"
 #include "executor/runner.hpp"
+#include "process/json_string.hpp"
 
 namespace sync_engine {
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "connectors/connector.hpp"
-#include "process/redactor.hpp"
 #include "executor/secret_rules.hpp"
+#include "process/redactor.hpp"
 
 namespace sync_engine {
 

@@ -19,8 +19,8 @@ class EventSource {
     // stream has ended.
     virtual boost::asio::awaitable<std::string> next() = 0;
 
-    // The client is gone or the server stops. A next() that waits then returns soon: with a last event, which
-    // is sent where the client is still there, or empty.
+    // The client is gone or the server stops: a next() that waits returns empty soon. Called once or more,
+    // also after the end.
     virtual void closed() noexcept = 0;
 };
 

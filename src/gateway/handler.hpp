@@ -7,8 +7,8 @@
 namespace sync_engine {
 
 // Answers requests. The server calls it from the one thread that there is, for many requests at a time. What
-// it throws becomes a 500; where the request takes too long, or its client is gone, the coroutine is
-// cancelled (terminal cancellation).
+// it throws becomes a 500. A request that takes longer than it may is answered with a 503 and its coroutine
+// cancelled (terminal cancellation): what that coroutine returns later goes nowhere.
 class Handler {
   public:
     Handler() = default;

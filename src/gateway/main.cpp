@@ -1,7 +1,13 @@
 // sync-gateway: the HTTP API of a sync_engine database for its tenants.
-#include <cstdio>
+#include <memory>
 
-int main() {
-    std::puts("sync-gateway " SYNC_ENGINE_VERSION);
-    return 0;
+#include "gateway/application.hpp"
+#include "gateway/program.hpp"
+#include "gateway/status_handler.hpp"
+
+int main(int argc, char** argv) {
+    using namespace sync_engine;
+    return gateway_main(argc, argv, [](const GatewayParts& parts) -> std::unique_ptr<Handler> {
+        return std::make_unique<StatusHandler>(parts.metrics);
+    });
 }

@@ -2,11 +2,14 @@
 
 import pathlib
 import re
+import sys
 import zlib
 import shutil
 import tempfile
 
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness.api import DemoApi
 from harness.certificates import Authority
 from harness.engine import Engine

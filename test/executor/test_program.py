@@ -7,7 +7,8 @@ import urllib.error
 import urllib.request
 
 import pytest
-from harness.executor import environment, executable
+from harness.executor import executable
+from harness.process import environment
 from harness.server import free_port
 from harness.waiting import wait_until
 

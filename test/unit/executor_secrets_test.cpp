@@ -6,9 +6,9 @@
 #include <map>
 #include <string>
 
-#include "process/redactor.hpp"
 #include "executor/secret_rules.hpp"
 #include "executor/secrets.hpp"
+#include "process/redactor.hpp"
 
 namespace sync_engine {
 namespace {

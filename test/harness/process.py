@@ -1,4 +1,4 @@
-"""sync-executor as a process: its log is read as it grows."""
+"""A program of ours as a process: its log is read as it grows."""
 
 import json
 import os
@@ -13,35 +13,33 @@ from .waiting import PATIENCE, wait_until
 # Values that no output may ever contain; tests add theirs.
 PLANTED_SECRETS = {DATABASE_PASSWORD}
 
-SHORT_CYCLES = ("--poll-seconds", "0.2", "--heartbeat-seconds", "1", "--drain-seconds", "20", "--log-level", "debug")
-LOOPBACK = ("--allow-private-addresses", "loopback")
 
-
-def executable():
-    """SYNC_EXECUTOR, or the build folder's, or the one on the path."""
-    built = pathlib.Path(__file__).parents[3] / "build" / "sync-executor"
-    chosen = os.environ.get("SYNC_EXECUTOR") or (str(built) if built.exists() else shutil.which("sync-executor"))
-    assert chosen, "no sync-executor: build it, or name it in SYNC_EXECUTOR"
+def executable(name, variable, folder=""):
+    """Named by the environment's variable, or the build folder's, or the one on the path."""
+    built = pathlib.Path(__file__).parents[2] / "build" / folder / name
+    chosen = os.environ.get(variable) or (str(built) if built.exists() else shutil.which(name))
+    assert chosen, f"no {name}: build it, or name it in {variable}"
     return chosen
 
 
 def environment(**extra):
-    """Ours without what would lead libpq or the executor elsewhere."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "SYNC_EXECUTOR"))}
+    """Ours without what would lead libpq or our programs elsewhere."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "SYNC_EXECUTOR", "SYNC_GATEWAY"))}
     return {**kept, **extra}
 
 
-class Executor:
-    def __init__(self, folder, number, url, *flags, env=None, within=()):
+class Process:
+    """`name` is the program's, which its messages begin with; `label` names the files of its output."""
+
+    def __init__(self, folder, name, label, command, env=None, **popen):
         self.folder = pathlib.Path(folder)
-        self.out = self.folder / f"executor-{number}.out"
-        self.log = self.folder / f"executor-{number}.log"
-        self.command = [*within, executable(), *flags]
-        extra = {"SYNC_EXECUTOR_DATABASE_URL": url} if url else {}
+        self.name = name
+        self.out = self.folder / f"{label}.out"
+        self.log = self.folder / f"{label}.log"
+        self.command = command
         with open(self.out, "wb") as out, open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                self.command, stdout=out, stderr=log, env=environment(**extra, **(env or {})), cwd=self.folder
-            )
+            self.process = subprocess.Popen(self.command, stdout=out, stderr=log, env=environment(**(env or {})),
+                                            cwd=self.folder, **popen)
 
     @property
     def pid(self):
@@ -69,10 +67,6 @@ class Executor:
 
         return wait_until(seen, lambda: f"{msg!r} {fields} in\n{self.output()[-4000:]}")[0]
 
-    def ready(self):
-        self.wait_for("registered")
-        return self
-
     def signal(self, number):
         self.process.send_signal(number)
 
@@ -92,11 +86,11 @@ class Executor:
         self.process.wait()
 
     def close(self):
-        """Ends it if it runs, then checks what every executor owes: JSON lines only, and no secret."""
+        """Ends it if it runs, then checks what every program owes: JSON lines only, and no secret."""
         if self.process.poll() is None:
             self.kill()
         text = self.output()
         for raw in self.log.read_text(errors="replace").splitlines()[:-1]:
-            assert raw.startswith("{") or raw.startswith("sync-executor: "), f"not a log line: {raw}\n{text[-6000:]}"
+            assert raw.startswith("{") or raw.startswith(f"{self.name}: "), f"not a log line: {raw}\n{text[-6000:]}"
         for secret in PLANTED_SECRETS:
             assert secret not in text, f"a planted secret is in the output of {self.command}"

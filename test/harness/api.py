@@ -7,7 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 
-PROGRAM = pathlib.Path(__file__).parents[2] / "demo_api" / "demo_api.py"
+PROGRAM = pathlib.Path(__file__).parents[1] / "demo_api" / "demo_api.py"
 
 
 class DemoApi:

@@ -9,7 +9,7 @@ import threading
 
 from .waiting import PATIENCE, wait_until
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = ROOT / "test" / "webhooks" / "receiver.mjs"
 
 
