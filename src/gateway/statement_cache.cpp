@@ -16,7 +16,8 @@ bool is_control(const PgStatement& statement) {
 
 StatementCache::Plan StatementCache::plan(const std::vector<PgStatement>& pipeline) {
     Plan plan;
-    if (distrusted_) {
+    // A ROLLBACK on its own has to be the first that a failed transaction is told.
+    if (distrusted_ && !std::ranges::all_of(pipeline, is_control)) {
         plan.before.emplace_back("DEALLOCATE ALL");
         distrusted_ = false;
     }

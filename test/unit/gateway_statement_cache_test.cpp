@@ -79,6 +79,8 @@ TEST(StatementCache, WhatIsDistrustedIsFreedAndPreparedAnew) {
     StatementCache cache(10);
     const std::string former = run(cache, {"a"}).steps[0].name;
     cache.distrust();
+    // In a transaction that has failed nothing else can be run.
+    EXPECT_EQ(run(cache, {"ROLLBACK"}).before, Names{});
     const auto plan = run(cache, {"a"});
     EXPECT_EQ(plan.before, Names{"DEALLOCATE ALL"});
     EXPECT_TRUE(plan.steps[0].prepare);
