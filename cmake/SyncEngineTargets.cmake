@@ -57,15 +57,23 @@ function(sync_unit_tests folder)
         target_link_libraries(sync_unit_helper_objects PUBLIC sync_executor_lib sync_gateway_lib GTest::gtest)
         target_link_libraries(sync_unit_helpers INTERFACE sync_unit_helper_objects)
     endif()
+    # What is tested is optimised, and sanitized where that was asked for; the tests themselves need neither, which would
+    # take three times as long to compile.
+    add_library(sync_unit_settings INTERFACE)
+    target_include_directories(sync_unit_settings INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}/test")
+    target_compile_options(sync_unit_settings INTERFACE -O0 -g1 $<$<BOOL:${SANITIZE}>:-fno-sanitize=all>)
+    target_link_libraries(sync_unit_settings INTERFACE sync_unit_helpers sync_executor_lib sync_gateway_lib GTest::gtest_main)
+    # One precompiled header for all of them.
+    file(WRITE "${CMAKE_BINARY_DIR}/unit_headers.cpp" "// Compiled for its headers.\n")
+    add_library(sync_unit_headers OBJECT "${CMAKE_BINARY_DIR}/unit_headers.cpp")
+    target_link_libraries(sync_unit_headers PRIVATE sync_unit_settings)
+    target_precompile_headers(sync_unit_headers PRIVATE <gtest/gtest.h> <map> <optional> <string> <vector>)
     foreach(test IN LISTS tests)
         get_filename_component(name "${test}" NAME_WE)
         add_executable(${name} "${test}")
         set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/unit")
-        target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/test")
-        # What is tested is optimised, and sanitized where that was asked for; the tests themselves need neither, which would
-        # take three times as long to compile.
-        target_compile_options(${name} PRIVATE -O0 -g1 $<$<BOOL:${SANITIZE}>:-fno-sanitize=all>)
-        target_link_libraries(${name} PRIVATE sync_unit_helpers sync_executor_lib sync_gateway_lib GTest::gtest_main)
+        target_link_libraries(${name} PRIVATE sync_unit_settings)
+        target_precompile_headers(${name} REUSE_FROM sync_unit_headers)
         add_test(NAME ${name} COMMAND ${name})
     endforeach()
 endfunction()

@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 all_suites="tap executor executor-sanitized regress isolation pgtap replay cron-parser"
-all_suites+=" gateway gateway-sanitized unit unit-sanitized demo-api rules symbols"
+all_suites+=" gateway gateway-sanitized unit demo-api rules symbols"
 suites=${SUITES:-$all_suites}
 jobs=${JOBS:-$(nproc)}
 export FULL=${FULL:-0}
@@ -80,11 +80,13 @@ step() {
     printf '%-20s %4ds\n' "$name" $((SECONDS - from))
 }
 
+# cmake_build FOLDER "TARGETS" OPTION...: no targets: all.
 cmake_build() {
-    local dir=$1
-    shift
+    local dir=$1 targets=$2
+    shift 2
+    # shellcheck disable=SC2086
     cmake -S "$root" -B "$dir" -DSYNC_BUILD_TESTS=ON -DWERROR="${CI:+ON}" "$@" \
-        && cmake --build "$dir" --parallel "$jobs"
+        && cmake --build "$dir" --parallel "$jobs" ${targets:+--target $targets}
 }
 
 # install_packages FOLDER: what the tests in test/FOLDER want of npm, as locked there, in build/npm/FOLDER; installed
@@ -118,11 +120,12 @@ build_all() {
         step install as_root make -C "$root" --no-print-directory PG_CONFIG="$pg_config" \
             EXTENSION_ONLY=1 install
     fi
-    if needs unit executor gateway tap; then
-        step build-executor cmake_build "$root/build"
+    # Unit tests run sanitized only.
+    if needs executor gateway tap; then
+        step build-programs cmake_build "$root/build" "sync-executor sync-gateway gateway_echo_server"
     fi
-    if needs unit-sanitized executor-sanitized gateway-sanitized; then
-        step build-sanitized cmake_build "$root/build/sanitize" -DSANITIZE=address,undefined \
+    if needs unit executor-sanitized gateway-sanitized; then
+        step build-sanitized cmake_build "$root/build/sanitize" "" -DSANITIZE=address,undefined \
             -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
     fi
 }
@@ -266,18 +269,14 @@ run_units() {
     return "$status"
 }
 
-suite_unit() {
-    run_units unit build/unit
-}
-
 sanitizers() {
     export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
     export UBSAN_OPTIONS=print_stacktrace=1
 }
 
-suite_unit-sanitized() {
+suite_unit() {
     sanitizers
-    run_units unit-sanitized build/sanitize/unit
+    run_units unit build/sanitize/unit
 }
 
 run_pytest() {
@@ -285,18 +284,25 @@ run_pytest() {
         --tb=short --durations=5 --junitxml="$work/results/$1/pytest.xml" "${@:2}"
 }
 
-# The tests of notifications verify webhooks with a library's package, which lies in SYNC_WEBHOOK_VERIFIER.
+# run_executor SUITE PROGRAM FILE...: the tests of notifications verify webhooks with a library's package, which lies in
+# SYNC_WEBHOOK_VERIFIER.
 run_executor() {
-    SYNC_WEBHOOK_VERIFIER="$tree/test/webhooks" SYNC_EXECUTOR="$tree/$2" run_pytest "$1" test/executor
+    SYNC_WEBHOOK_VERIFIER="$tree/test/webhooks" SYNC_EXECUTOR="$tree/$2" run_pytest "$1" "${@:3}"
 }
 
 suite_executor() {
-    run_executor executor build/sync-executor
+    run_executor executor build/sync-executor test/executor
 }
 
+# Where the input is odd, connections break or the program stops; all of it with FULL=1.
 suite_executor-sanitized() {
+    local name files=()
+    for name in bad_input database_loss failures hosts mail_content protocol security stopping webhook_addresses webhook_replies; do
+        files+=("test/executor/test_$name.py")
+    done
+    [ "$FULL" = 0 ] || files=(test/executor)
     sanitizers
-    run_executor executor-sanitized build/sanitize/sync-executor
+    run_executor executor-sanitized build/sanitize/sync-executor "${files[@]}"
 }
 
 # run_gateway SUITE FOLDER FILE...: with the programs in the folder.
@@ -335,7 +341,7 @@ tally() {
     # shellcheck disable=SC2046
     case $suite in
         regress | isolation) counts=$(scripts/count-results.py regress "$work/$suite.log") ;;
-        unit | unit-sanitized) counts=$(tally_reports "$suite" $(names 'test/unit/*_test.cpp')) ;;
+        unit) counts=$(tally_reports "$suite" $(names 'test/unit/*_test.cpp')) ;;
         executor | executor-sanitized | gateway | gateway-sanitized | demo-api) counts=$(tally_reports "$suite" pytest) ;;
         *) counts=$(scripts/count-results.py tap "$work/$suite.log") ;;
     esac
