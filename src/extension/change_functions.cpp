@@ -145,7 +145,6 @@ std::int64_t id_in(const TriggerData* trigger, HeapTuple row, const char* column
     return null ? 0 : DatumGetInt64(value);
 }
 
-// As a copy, since it is looked at beside another's.
 std::string_view tenant_in(const TriggerData* trigger, HeapTuple row) {
     bool null = true;
     const TupleDesc descriptor = RelationGetDescr(trigger->tg_relation);
