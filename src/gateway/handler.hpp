@@ -17,6 +17,9 @@ class Handler {
     virtual ~Handler();
 
     virtual boost::asio::awaitable<HttpReply> handle(HttpRequest request) = 0;
+
+    // The server has been told to stop: it takes no connections any more and finishes what is under way.
+    virtual void drain() noexcept {}
 };
 
 }  // namespace sync_engine

@@ -33,13 +33,13 @@ OptionProblem set_listen(GatewayOptions& o, std::string_view text) {
     return {};
 }
 
-OptionProblem add_trusted_proxies(GatewayOptions& o, std::string_view text) {
+OptionProblem add_blocks(std::vector<AddressBlock>& target, std::string_view text) {
     for (const std::string& word : option_words(text)) {
         const auto block = parse_address_block(word);
         if (!block) {
             return "'" + word + "' is not an address or a block like 10.0.0.0/8";
         }
-        o.trusted_proxies.push_back(*block);
+        target.push_back(*block);
     }
     return {};
 }
@@ -80,7 +80,8 @@ constexpr std::array kSpecs{
                       [](GatewayOptions& o, Text v) { return set_text(o.tls_key, v); },
                       "Its private key (PEM)."},
     GatewayOptionSpec{
-        "trusted-proxy", "", "CIDR", "", true, false, add_trusted_proxies,
+        "trusted-proxy", "", "CIDR", "", true, false,
+        [](GatewayOptions& o, Text v) { return add_blocks(o.trusted_proxies, v); },
         "Address or block of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed. Repeatable."},
     GatewayOptionSpec{
         "max-header-bytes", "", "N", "16384", false, false,
@@ -123,6 +124,15 @@ constexpr std::array kSpecs{
         "drain-seconds", "", "S", "20", false, false,
         [](GatewayOptions& o, Text v) { return set_number(o.drain_seconds, v, 0, 86400, "seconds"); },
         "After SIGTERM or SIGINT, how long requests under way may take. A second signal exits at once."},
+    GatewayOptionSpec{"metrics-token", "", "TOKEN", "", false, false,
+                      [](GatewayOptions& o, Text v) { return set_text(o.metrics_token, v); },
+                      "Who has it as a bearer token may read /metrics, and nobody else. Best set in the "
+                      "environment."},
+    GatewayOptionSpec{
+        "metrics-allow", "", "CIDR", "", true, false,
+        [](GatewayOptions& o, Text v) { return add_blocks(o.metrics_allow, v); },
+        "Clients that may read /metrics where there is no token. Without it loopback and private addresses. "
+        "Repeatable."},
     GatewayOptionSpec{
         "log-level", "", "LEVEL", "info", false, false,
         [](GatewayOptions& o, Text v) { return set_level(o.log_level, v); },
