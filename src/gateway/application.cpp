@@ -78,7 +78,6 @@ class Application {
             stop_.clear();
             set_signal(SIGTERM, exit_at_once);
             set_signal(SIGINT, exit_at_once);
-            handler_->drain();
             server_.drain();
         });
     }

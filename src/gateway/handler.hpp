@@ -18,8 +18,8 @@ class Handler {
 
     virtual boost::asio::awaitable<HttpReply> handle(HttpRequest request) = 0;
 
-    // The server is about to stop: what it has under way goes on for a while, and no more than that comes.
-    virtual void drain() {}
+    // The server has been told to stop: it takes no connections any more and finishes what is under way.
+    virtual void drain() noexcept {}
 };
 
 }  // namespace sync_engine

@@ -195,7 +195,7 @@ asio::awaitable<HttpReply> OperationsEndpoint::metrics(const HttpRequest& reques
     const PgOutcome outcome = co_await pool_.run(statement("SELECT sync.gateway_metrics()"));
     const std::string of_database = outcome.done() ? only_row(outcome.result(), 1).text(0) : "# EOF\n";
     metrics_.pool(pool_.figures());
-    metrics_.streams(hub_.streams(), hub_.tenants());
+    metrics_.watched(hub_.tenants());
     co_return text_reply(200, "application/openmetrics-text; version=1.0.0; charset=utf-8",
                          open_metrics_text(registry_.Collect()) + of_database);
 }

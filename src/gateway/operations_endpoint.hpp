@@ -37,7 +37,7 @@ class OperationsEndpoint final : public Handler {
     boost::asio::awaitable<HttpReply> handle(HttpRequest request) override;
 
     // Not ready any more: whoever spreads requests shall leave this gateway out.
-    void drain() noexcept { draining_ = true; }
+    void drain() noexcept override { draining_ = true; }
 
   private:
     boost::asio::awaitable<HttpReply> readiness();

@@ -126,11 +126,12 @@ constexpr std::array kSpecs{
         "After SIGTERM or SIGINT, how long requests under way may take. A second signal exits at once."},
     GatewayOptionSpec{"metrics-token", "", "TOKEN", "", false, false,
                       [](GatewayOptions& o, Text v) { return set_text(o.metrics_token, v); },
-                      "Who gives it as a bearer token may read /metrics from anywhere.", true},
-    GatewayOptionSpec{"metrics-from", "", "CIDR", "", true, false,
-                      [](GatewayOptions& o, Text v) { return add_blocks(o.metrics_from, v); },
-                      "Address or block that may read /metrics without a token; unless given, loopback and private "
-                      "addresses. Repeatable."},
+                      "Who has it as a bearer token may read /metrics, and nobody else.", true},
+    GatewayOptionSpec{
+        "metrics-allow", "", "CIDR", "", true, false,
+        [](GatewayOptions& o, Text v) { return add_blocks(o.metrics_allow, v); },
+        "Clients that may read /metrics where there is no token. Without it loopback and private addresses. "
+        "Repeatable."},
     GatewayOptionSpec{
         "log-level", "", "LEVEL", "info", false, false,
         [](GatewayOptions& o, Text v) { return set_level(o.log_level, v); },

@@ -34,8 +34,9 @@ struct GatewayOptions {
     int max_connections_per_client = 0;
     int max_requests_per_connection = 0;
     double drain_seconds = 0;
-    std::string metrics_token;               // who has it may read /metrics; empty: by address alone
-    std::vector<AddressBlock> metrics_from;  // who else may; empty: loopback and private addresses
+    std::string metrics_token;  // for /metrics; empty: by address
+    std::vector<AddressBlock>
+        metrics_allow;  // who may read it without; empty: loopback and private addresses
     LogLevel log_level = LogLevel::info;
 
     bool show_help = false;

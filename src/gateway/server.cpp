@@ -228,6 +228,7 @@ void Server::drain() {
         return;
     }
     tools_.draining = true;
+    tools_.handler.drain();
     drain_until_ = GatewayClock::now() + std::chrono::duration_cast<GatewayClock::duration>(
                                              std::chrono::duration<double>(options_.drain_seconds));
     tools_.log.info("draining", {{"connections", static_cast<std::int64_t>(list_.size())}});

@@ -30,7 +30,7 @@ class Service final : public Handler {
           hub_(parts.io.get_executor(), pool_, parts.log, metrics_),
           hooks_(pool_, parts.log, metrics_),
           operations_(pool_, hub_, parts.log, metrics_, parts.metrics.registry(),
-                      {parts.options.metrics_token, parts.options.metrics_from}),
+                      {parts.options.metrics_token, parts.options.metrics_allow}),
           api_(pool_, parts.log),
           handler_(hooks_, hub_, operations_, api_) {}
 
@@ -38,7 +38,7 @@ class Service final : public Handler {
         return handler_.handle(std::move(request));
     }
 
-    void drain() override {
+    void drain() noexcept override {
         operations_.drain();
         hub_.close();
     }

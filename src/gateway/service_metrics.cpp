@@ -114,7 +114,6 @@ ServiceMetrics::ServiceMetrics(Registry& registry)
       waiting_(
           gauge(registry, "sync_gateway_database_waiting", "Requests that wait for a database connection")),
       hooks_(counters(registry, "sync_gateway_hooks_total", "Messages to hooks, by outcome")),
-      streams_(gauge(registry, "sync_gateway_streams", "Streams of events that are open")),
       tenants_(gauge(registry, "sync_gateway_watched_tenants", "Tenants of which somebody reads a stream")),
       events_(counters(registry, "sync_gateway_events_total", "Events handed to streams, by kind")),
       overflows_(&counters(registry, "sync_gateway_stream_overflows_total",
@@ -130,11 +129,6 @@ void ServiceMetrics::pool(const PgPoolFigures& figures) {
 
 void ServiceMetrics::hook(std::string_view outcome) {
     hooks_.Add({{"outcome", std::string(outcome)}}).Increment();
-}
-
-void ServiceMetrics::streams(std::size_t open, std::size_t tenants) {
-    streams_->Set(static_cast<double>(open));
-    tenants_->Set(static_cast<double>(tenants));
 }
 
 void ServiceMetrics::event_sent(std::string_view kind) {

@@ -29,7 +29,7 @@ class ServiceMetrics final : public PgPoolObserver {
     // `outcome`: accepted, duplicate, ignored, challenge, unknown, refused, malformed, unavailable.
     void hook(std::string_view outcome);
 
-    void streams(std::size_t open, std::size_t tenants);
+    void watched(std::size_t tenants) { tenants_->Set(static_cast<double>(tenants)); }
     // `kind`: job, connection, schedule, notification, reset.
     void event_sent(std::string_view kind);
     // A client that did not read fast enough has been told to read all anew.
@@ -44,7 +44,6 @@ class ServiceMetrics final : public PgPoolObserver {
     prometheus::Family<prometheus::Gauge>& connections_;
     prometheus::Gauge* waiting_;
     prometheus::Family<prometheus::Counter>& hooks_;
-    prometheus::Gauge* streams_;
     prometheus::Gauge* tenants_;
     prometheus::Family<prometheus::Counter>& events_;
     prometheus::Counter* overflows_;
