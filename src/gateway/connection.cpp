@@ -1,20 +1,19 @@
 #include "gateway/connection.hpp"
 
 #include <algorithm>
-#include <array>
 #include <ctime>
 #include <exception>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "gateway/client_address.hpp"
 #include "gateway/connection_list.hpp"
+#include "gateway/exchange.hpp"
 #include "gateway/logged_path.hpp"
 
 namespace sync_engine {
@@ -25,7 +24,6 @@ namespace {
 
 constexpr std::size_t kReadBytes = 16 * 1024;
 constexpr std::size_t kWriteBytes = 64 * 1024;
-constexpr double kForever = 1e9;
 constexpr double kLingerSeconds = 2;
 
 double seconds_since(GatewayClock::time_point then) {
@@ -41,18 +39,6 @@ Problem timeout_problem(unsigned status, std::string_view detail) {
 }
 
 }  // namespace
-
-// A request and what became of it.
-struct Connection::Exchange {
-    GatewayClock::time_point begun = GatewayClock::now();
-    std::string method;
-    std::string path;  // as it may be logged
-    std::string client;
-    std::string request_id;
-    ReplyContext context;
-    std::size_t body_bytes = 0;  // sent
-    bool is_stream = false;
-};
 
 // A handler at work. Lives until the handler has returned, though nobody may wait for it any more.
 struct Connection::Pending {
@@ -111,8 +97,8 @@ void Connection::drain() {
 }
 
 void Connection::cut() {
+    gone_ = true;
     if (events_) {
-        gone_ = true;
         events_->closed();
     }
     if (pending_) {
@@ -129,8 +115,10 @@ asio::awaitable<void> Connection::serve(std::shared_ptr<Connection> self) {
         }
         while (co_await self->serve_one()) {
         }
-        self->set_phase(Phase::closing, kLingerSeconds);
-        co_await self->transport_->finish();
+        if (!self->gone_) {
+            self->set_phase(Phase::closing, kLingerSeconds);
+            co_await self->transport_->finish();
+        }
     } catch (const std::exception& error) {
         self->tools_.log.error("a connection ended", {{"error", error.what()}});
     }
@@ -165,6 +153,10 @@ asio::awaitable<bool> Connection::serve_one() {
 // False: there is none, and nothing more to say.
 asio::awaitable<bool> Connection::read_request(Exchange& exchange, RequestReader& reader) {
     if (served_ > 0) {
+        // The server may have begun to stop while the last answer was written.
+        if (tools_.draining) {
+            co_return false;
+        }
         set_phase(received_.empty() ? Phase::idle : Phase::reading,
                   received_.empty() ? tools_.options.idle_timeout : tools_.options.header_timeout);
     }
@@ -253,7 +245,9 @@ asio::awaitable<HttpReply> Connection::handle(HttpRequest request) {
 
 HttpReply Connection::outcome(Pending& pending, const std::string& request_id) {
     if (!pending.returned) {
-        tools_.metrics.timed_out();
+        if (!gone_) {
+            tools_.metrics.timed_out();
+        }
         pending.stop.emit(asio::cancellation_type::terminal);
         return problem_reply(timeout_problem(503, "the request took too long"), request_id);
     }
@@ -322,95 +316,6 @@ void Connection::end(const Exchange& exchange, unsigned status, bool complete) {
                                 {"client", exchange.client},
                                 {"request_id", exchange.request_id},
                                 {"complete", complete}});
-}
-
-// Never goes on: the connection ends with the stream.
-asio::awaitable<bool> Connection::stream(Exchange& exchange, const HttpReply& reply) {
-    exchange.is_stream = true;
-    exchange.context.request_id = exchange.request_id;
-    exchange.context.now = std::time(nullptr);
-    const std::shared_ptr<EventSource> events = reply.events;
-    std::string head = reply_head(reply, exchange.context);
-    if (exchange.context.is_head) {
-        events->closed();
-        end(exchange, reply.status, co_await write(head));
-        co_return false;
-    }
-    events_ = events;
-    tools_.metrics.stream_opened();
-    if (!reply.body.empty()) {
-        head += exchange.context.is_http_1_0 ? reply.body : chunk(reply.body);
-        exchange.body_bytes += reply.body.size();
-    }
-    bool complete = co_await write(head);
-    if (complete) {
-        asio::co_spawn(
-            executor_, [self = shared_from_this()]() { return self->watch_client(); }, asio::detached);
-        complete = co_await send_events(exchange, *events);
-    }
-    events->closed();
-    events_.reset();
-    tools_.metrics.stream_closed();
-    end(exchange, reply.status, complete);
-    // What watches the client reads still: no second reader may wait for the client's end beside it.
-    gone_ = true;
-    transport_->cut();
-    co_return false;
-}
-
-asio::awaitable<bool> Connection::send_events(Exchange& exchange, EventSource& events) {
-    const bool plain = exchange.context.is_http_1_0;
-    if (tools_.draining) {
-        events.closed();
-    }
-    for (bool last = false; !last;) {
-        set_phase(Phase::streaming, kForever);
-        std::string data = co_await next_events(events);
-        if (gone_) {
-            co_return false;
-        }
-        last = data.empty();
-        if (last && tools_.draining) {
-            data = "retry: 1000\nevent: stopping\ndata: {}\n\n";
-        }
-        exchange.body_bytes += data.size();
-        std::string text = plain || data.empty() ? data : chunk(data);
-        if (last && !plain) {
-            text += chunk({});
-        }
-        set_phase(Phase::streaming, tools_.options.write_timeout);
-        if (!co_await transport_->write(text) || expired_) {
-            co_return false;
-        }
-    }
-    co_return true;
-}
-
-asio::awaitable<std::string> Connection::next_events(EventSource& events) {
-    try {
-        co_return co_await events.next();
-    } catch (const std::exception& error) {
-        tools_.log.error("a stream failed", {{"error", error.what()}});
-    }
-    co_return std::string();
-}
-
-// Reads beside the stream, so that a client that leaves is noticed though nothing is written.
-asio::awaitable<void> Connection::watch_client() {
-    constexpr std::size_t kMost = 16 * 1024;
-    std::array<char, 1024> waste{};
-    std::size_t total = 0;
-    while (!gone_ && total <= kMost) {
-        const std::size_t count = co_await transport_->read_some(waste);
-        if (count == 0) {
-            break;
-        }
-        total += count;
-    }
-    gone_ = true;
-    if (events_) {
-        events_->closed();
-    }
 }
 
 }  // namespace sync_engine

@@ -94,7 +94,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     GatewayClock::time_point deadline_;
     bool expired_ = false;
     int served_ = 0;
-    bool gone_ = false;  // while streaming: the client is
+    bool gone_ = false;  // the client is, or was cut off: nothing more is to be said
     std::shared_ptr<EventSource> events_;
     std::shared_ptr<Pending> pending_;
 };

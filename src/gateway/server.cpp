@@ -3,6 +3,7 @@
 #include <array>
 #include <ctime>
 #include <stdexcept>
+#include <utility>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -99,6 +100,7 @@ asio::awaitable<void> Server::accept() {
         error_code error;
         Socket socket = co_await acceptor_.async_accept(asio::redirect_error(asio::use_awaitable, error));
         if (!error) {
+            paused_ = false;
             admit(std::move(socket));
         } else if (error == asio::error::no_descriptors || error == asio::error::no_buffer_space ||
                    error == asio::error::no_memory || error.value() == ENFILE) {
@@ -122,9 +124,13 @@ asio::awaitable<void> Server::accept() {
 }
 
 asio::awaitable<void> Server::wait_for_files(const error_code& error) {
-    tools_.metrics.refused("files");
-    tools_.log.warn("no file descriptor is left: accepting pauses",
-                    {{"error", error.message()}, {"connections", static_cast<std::int64_t>(list_.size())}});
+    if (!paused_) {
+        paused_ = true;
+        tools_.metrics.refused("files");
+        tools_.log.warn(
+            "no file descriptor is left: accepting pauses",
+            {{"error", error.message()}, {"connections", static_cast<std::int64_t>(list_.size())}});
+    }
     pause_.expires_after(kFilesPause);
     error_code ignored;
     co_await pause_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -154,15 +160,27 @@ void Server::admit(Socket socket) {
 // Over plain HTTP the client is told, as far as that costs next to nothing.
 void Server::refuse(Socket socket, std::string_view reason) {
     tools_.metrics.refused(reason);
-    tools_.log.warn("a connection was refused: there are too many",
-                    {{"limit", reason}, {"client", ip_address_text(effective_address(address_of(socket)))}});
+    log_refusals(reason, address_of(socket));
     if (!tls_ && telling_ < kMostTold) {
         ++telling_;
-        asio::co_spawn(io_, tell_refused(std::move(socket)), asio::detached);
+        asio::co_spawn(io_, tell_refused(std::make_shared<Socket>(std::move(socket))), asio::detached);
     }
 }
 
-asio::awaitable<void> Server::tell_refused(Socket socket) {
+// At most a line a second: whoever makes connections in vain shall not fill the log.
+void Server::log_refusals(std::string_view reason, const IpAddress& peer) {
+    ++refusals_;
+    const auto now = GatewayClock::now();
+    if (now - refusals_logged_ < std::chrono::seconds(1)) {
+        return;
+    }
+    refusals_logged_ = now;
+    tools_.log.warn(
+        "connections were refused: there are too many",
+        {{"limit", reason}, {"client", client_key(peer)}, {"refused", std::exchange(refusals_, 0)}});
+}
+
+asio::awaitable<void> Server::tell_refused(std::shared_ptr<Socket> socket) {
     Problem problem;
     problem.status = 503;
     problem.code = "too_many_connections";
@@ -176,21 +194,21 @@ asio::awaitable<void> Server::tell_refused(Socket socket) {
     const std::string text = reply_head(reply, context) + reply.body;
     error_code error;
     // A fresh socket's buffer takes this at once or never.
-    socket.non_blocking(true, error);
-    socket.write_some(asio::buffer(text), error);
-    socket.shutdown(Socket::shutdown_send, error);
+    socket->non_blocking(true, error);
+    socket->write_some(asio::buffer(text), error);
+    socket->shutdown(Socket::shutdown_send, error);
     // Its request must be read before the socket is closed, or the client would not see the answer.
     asio::steady_timer limit(io_, std::chrono::seconds(1));
-    limit.async_wait([&socket](const error_code& cancelled) {
+    limit.async_wait([socket](const error_code& cancelled) {
         if (!cancelled) {
             error_code ignored;
-            socket.cancel(ignored);
+            socket->cancel(ignored);
         }
     });
     std::array<char, 4096> waste{};
     for (std::size_t total = 0; !error && total < 16 * waste.size();) {
-        total += co_await socket.async_read_some(asio::buffer(waste),
-                                                 asio::redirect_error(asio::use_awaitable, error));
+        total += co_await socket->async_read_some(asio::buffer(waste),
+                                                  asio::redirect_error(asio::use_awaitable, error));
     }
     --telling_;
 }

@@ -51,7 +51,8 @@ class Server {
     boost::asio::awaitable<void> wait_for_files(const boost::system::error_code& error);
     void admit(Socket socket);
     void refuse(Socket socket, std::string_view reason);
-    boost::asio::awaitable<void> tell_refused(Socket socket);
+    boost::asio::awaitable<void> tell_refused(std::shared_ptr<Socket> socket);
+    void log_refusals(std::string_view reason, const IpAddress& peer);
     void keep_ticking();
     void tick();
 
@@ -66,6 +67,9 @@ class Server {
     bool ticking_ = false;
     std::size_t telling_ = 0;  // sockets that are being told that they are refused
     bool accepting_ = false;
+    bool paused_ = false;  // accepting, for want of file descriptors
+    GatewayClock::time_point refusals_logged_{};
+    std::int64_t refusals_ = 0;  // since then
     GatewayClock::time_point drain_until_{};
     bool was_cut_ = false;
 };

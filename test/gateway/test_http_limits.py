@@ -1,6 +1,5 @@
 """Sizes, times and numbers that the server holds its clients to."""
 
-import resource
 import time
 
 import pytest
@@ -143,23 +142,6 @@ def test_connections_of_a_client(serve):
         assert client.send(REQUEST).reply().status == 200
     occupied += occupy(server, 5, "127.0.0.3")
     assert len(occupied) == 7
-
-
-def few_files():
-    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
-
-
-def test_no_file_is_left(serve):
-    server = serve("--max-connections-per-client", "1000", preexec_fn=few_files)
-    clients = [server.connect() for _ in range(60)]
-    for client in clients:
-        client.send(REQUEST)
-    server.wait_for("no file descriptor is left: accepting pauses")
-    assert clients[0].reply().status == 200
-    for client in clients[:40]:
-        client.close()
-    for client in clients[40:]:
-        assert client.reply().status == 200
 
 
 @pytest.mark.parametrize("flags", [("--listen", "nowhere"), ("--trusted-proxy", "x"), ("--max-connections", "0"),

@@ -82,3 +82,17 @@ def test_stop_while_connections_come(serve):
     for client in clients:
         assert client.reply().status == 200
     assert server.wait() == 0
+
+
+def test_stop_while_answers_are_written(serve):
+    """A connection whose answer still says keep-alive when the server begins to stop must not idle on."""
+    server = serve("--drain-seconds", "3600", "--max-connections-per-client", "1000")
+    clients = [server.connect() for _ in range(200)]
+    for client in clients:
+        client.send(REQUEST * 50)
+    clients[0].reply()
+    server.signal(signal.SIGTERM)
+    for client in clients:
+        while client.receive():
+            pass
+    assert server.wait() == 0
