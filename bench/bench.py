@@ -9,6 +9,7 @@ import time
 import big_page
 import drain
 import executor
+import gateway
 import goals
 import growth
 import latency
@@ -24,19 +25,23 @@ from cluster import Cluster
 
 # Due connections of a tick; schedules due in one minute; ticks of the worker; jobs of a queue, and how many are
 # drained one by one; the executor's jobs; pages of signals landed in each way; triggers at an even pace, in each turn
-# of as fast as possible, pairs of such turns, and seconds of idling.
+# of as fast as possible, pairs of such turns, and seconds of idling; connections of the gateway's tenant, seconds of each
+# kind of request, and pushes.
 SIZES = {
     "full": {"due": 100_000, "schedules": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000,
-             "http": 5_000, "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 24_000, "pairs": 4, "idle": 60},
+             "http": 5_000, "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 24_000, "pairs": 4, "idle": 60,
+             "api_connections": 50_000, "api_seconds": 5, "pushes": 4_000},
     "quick": {"due": 10_000, "schedules": 10_000, "ticks": 1_000, "jobs": 10_000, "single": 1_000, "noop": 10_000,
-              "http": 500, "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 6_000, "pairs": 2, "idle": 8},
+              "http": 500, "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 6_000, "pairs": 2, "idle": 8,
+              "api_connections": 20_000, "api_seconds": 2, "pushes": 1_000},
 }
 
 
 class Run:
     """The parts by name; each returns what the page says of it, which goals it answers, and its plots."""
 
-    PARTS = ("tick", "schedules", "worker", "drain", "growth", "limits", "signals", "executor", "latency", "slow")
+    PARTS = ("tick", "schedules", "worker", "drain", "growth", "limits", "signals", "executor", "latency", "gateway",
+             "slow")
 
     def __init__(self, chosen):
         self.chosen = chosen
@@ -96,6 +101,13 @@ class Run:
         results = bench.run(size["paced"], size["triggers"], size["pairs"], size["idle"], self.chosen.runs)
         return report.latency_tables(results), goals.latencies(results), {}
 
+    def gateway(self):
+        size = self.size
+        programs = {"gateway": self.chosen.gateway, "executor": self.chosen.executor}
+        bench = gateway.Bench(self.cluster, programs, self.first_due, self.progress)
+        results = bench.run(size["api_connections"], size["api_seconds"], size["pushes"], self.chosen.runs)
+        return report.gateway_tables(results), goals.pushes(results), {}
+
     def slow(self):
         runs = slow.run(self.drainer, self.first_due, self.size["slow"], self.chosen.runs, self.progress)
         return report.slow_table(runs), goals.slow(runs), {}
@@ -131,6 +143,7 @@ def options():
     parser.add_argument("--socket-dir", required=True, help="where the server's socket and log are")
     parser.add_argument("--bindir", required=True, help="where pgbench is")
     parser.add_argument("--executor", required=True, help="the program sync-executor")
+    parser.add_argument("--gateway", required=True, help="the program sync-gateway")
     parser.add_argument("--demo-api", required=True, help="demo_api.py")
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--runs", type=int, default=3, help="rounds whose medians are shown, 1 to 5")

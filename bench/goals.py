@@ -4,6 +4,7 @@ import dataclasses
 import statistics
 
 import big_page as big_pages
+import gateway
 import growth
 import latency
 import limits as limit_parts
@@ -145,6 +146,11 @@ def latencies(results):
             under("3", "idle executor, queries a second", queries, 1, ""),
             at_least("3", f"{latency.CLIENTS} clients triggering with wake-ups, to without",
                      statistics.median(results.ratios), 0.9)]
+
+
+def pushes(results):
+    p99 = report.middle(results.claimed, 0.99)
+    return [under("11", f"push to claim at {gateway.RATE}/s by an idle executor, p99", p99, 50, " ms")]
 
 
 def slow(runs):

@@ -21,13 +21,13 @@ quietly() {
 prepare_bench() {
     clean_environment
     "$root/scripts/install-deps.sh" "$1"
-    quietly "building the extension and sync-executor" make -C "$root" --no-print-directory -j"$(nproc)" \
+    quietly "building the extension and the programs" make -C "$root" --no-print-directory -j"$(nproc)" \
         PG_CONFIG="$pg_config" build
     quietly "installing the extension into PostgreSQL" as_root make -C "$root" --no-print-directory \
         PG_CONFIG="$pg_config" EXTENSION_ONLY=1 install
     make_workspace "sync-engine-$name"
     mkdir "$work/bench"
-    cp "$root"/bench/*.py "$root"/bench/*.sql "$root"/bench/*.md "$root/build/sync-executor" "$work/bench/"
+    cp "$root"/bench/*.py "$root"/bench/*.sql "$root"/bench/*.md "$root"/bench/*.lua "$root"/build/sync-{executor,gateway} "$work/bench/"
     cp -r "$root/test/demo_api" "$work/bench/"
     chmod -R a+rX "$work/bench"
 }

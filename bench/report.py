@@ -8,6 +8,7 @@ import string
 
 import big_page
 import executor
+import gateway
 import latency
 import limits
 import schedules
@@ -85,6 +86,9 @@ def circumstances(cluster, runs, settings=SETTINGS):
         "concurrency": str(executor.CONCURRENCY),
         "items": str(executor.ITEMS_PER_CONNECTION),
         "rate": str(latency.RATE),
+        "push_rate": str(gateway.RATE),
+        "api_schedules": f"{gateway.SCHEDULES:,}",
+        "api_others": f"{gateway.OTHERS:,}",
         "clients": str(latency.CLIENTS),
         "singles": str(limits.SINGLES),
         "lanes_batch": str(limits.LANES_BATCH),
@@ -269,10 +273,28 @@ def latency_tables(results):
             "waiting": table(["of a core", "queries/s"], idle), "triggering": table(head, [turns])}
 
 
+def middle(rounds, part):
+    """Median over the rounds of that part of the way through a round's sorted times."""
+    return statistics.median(times[int(part * (len(times) - 1))] for times in rounds)
+
+
+def gateway_tables(results):
+    rows = []
+    for (request, clients), done in results.answers.items():
+        rows.append([request, str(clients), number(median(done, lambda a: a.rate)),
+                     number(median(done, lambda a: a.p50_ms)), number(median(done, lambda a: a.p99_ms))])
+    pushed = [[what, f"{len(rounds[0]):,}", *(number(middle(rounds, part)) for part in (0.5, 0.95, 0.99)),
+               number(max(times[-1] for times in rounds))]
+              for what, rounds in (("claimed", results.claimed), ("answered", results.answered))]
+    return {"requests": table(["request", "clients", "requests/s", "p50 ms", "p99 ms"], rows, "l"),
+            "pushes": table(["until", "pushes", "p50 ms", "p95 ms", "p99 ms", "longest ms"], pushed, "l")}
+
+
 def page(parts):
     tables = ["tick", "idle", "cron", "schedules", "schedules_idle", "worker", "drain", "growth", "snapshot",
               "growth_idle", "limits", "turns",
-              "lanes", "signals", "big_page", "executor", "latency", "waiting", "triggering", "slow"]
+              "lanes", "signals", "big_page", "executor", "latency", "waiting", "triggering", "requests", "pushes",
+              "slow"]
     missing = (dict.fromkeys(tables, "Not measured in this run.") | {"growth_connections": "all"}
                | dict.fromkeys(["tick_plot", "drain_plot", "growth_plot", "snapshot_plot"], ""))
     return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # `make bench`: builds, installs the extension into PostgreSQL, starts a private server and measures tick, schedules,
-# drain, limits, signals and executor beside bare baselines of the same run. Prints tables and writes them to docs/benchmarks.md, plots beside
+# drain, limits, signals, executor and gateway beside bare baselines of the same run. Prints tables and writes them to docs/benchmarks.md, plots beside
 # it; with QUICK=1 smaller and faster, to build/benchmarks.md. RUNS is the number of rounds whose medians are shown (3, or 1 if
-# QUICK), PARTS some of "tick schedules worker drain growth limits signals executor latency slow".
+# QUICK), PARTS some of "tick schedules worker drain growth limits signals executor latency gateway slow".
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/../scripts/lib.sh"
@@ -11,7 +11,7 @@ name=bench
 # shellcheck source=bench/prepare.sh
 source "$root/bench/prepare.sh"
 
-parts=${PARTS:-tick schedules worker drain growth limits signals executor latency slow}
+parts=${PARTS:-tick schedules worker drain growth limits signals executor latency gateway slow}
 if [ "${QUICK:-0}" = 1 ]; then
     size=quick
     runs=${RUNS:-1}
@@ -46,7 +46,7 @@ unprivileged mkdir "$work/benchmarks"
 unprivileged touch "$work/benchmarks.md"
 # shellcheck disable=SC2086
 if ! unprivileged /usr/bin/python3 "$work/bench/bench.py" --socket-dir "$work" --bindir "$("$pg_config" --bindir)" \
-    --executor "$work/bench/sync-executor" --demo-api "$work/bench/demo_api/demo_api.py" --size "$size" \
+    --executor "$work/bench/sync-executor" --gateway "$work/bench/sync-gateway" --demo-api "$work/bench/demo_api/demo_api.py" --size "$size" \
     --runs "$runs" --output "$work/benchmarks.md" --plots "$work/benchmarks" $parts; then
     tail -n 20 "$work/server.log" >&2
     echo "bench: failed" >&2

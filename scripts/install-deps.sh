@@ -11,7 +11,7 @@ build=(ca-certificates make g++ cmake pkg-config python3 "postgresql-$pg" "postg
 demo=(python3-aiohttp python3-psycopg)
 tests=(binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehandler-pgtap-perl
     libipc-run-perl pgbouncer python3-pytest python3-aiosmtpd openssl iproute2)
-bench=(gnuplot-nox)
+bench=(gnuplot-nox wrk)
 rivals=(redis-server)
 # An npm that is there already need not be Debian's; this one brings Debian's nodejs.
 if ! command -v npm >/dev/null; then

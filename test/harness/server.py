@@ -4,12 +4,13 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 
 import psycopg
 
-from .waiting import PATIENCE
+from .waiting import PATIENCE, wait_until
 
 CONFIG = """
 shared_preload_libraries = 'sync_engine'
@@ -34,6 +35,15 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def parent(process):
+    """Of that process; None once it is gone, or waits for somebody to take note."""
+    try:
+        state, number, *_ = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state in "ZX" else int(number)
 
 
 def program(name):
@@ -84,6 +94,23 @@ class Cluster:
 
     def restart(self, mode="fast"):
         self.control("restart", "-m", mode)
+
+    def kill(self):
+        """kill -9 of the server's processes, its first one before those that it would start anew."""
+        first = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        # Stopped, so that it starts no further ones.
+        os.kill(first, signal.SIGSTOP)
+        everybody = map(int, filter(str.isdigit, os.listdir("/proc")))
+        children = [process for process in everybody if parent(process) == first]
+        processes = [first, *children]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+        wait_until(lambda: all(parent(process) is None for process in processes), "the server's processes to end")
+        # A number that nobody has taken note of yet would pass for a server that runs.
+        (self.data / "postmaster.pid").unlink()
+        (self.folder / f".s.PGSQL.{self.port}.lock").unlink()
 
     def connect(self, dbname="postgres", **options):
         return psycopg.connect(
