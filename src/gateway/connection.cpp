@@ -110,10 +110,12 @@ void Connection::cut() {
 
 asio::awaitable<void> Connection::serve(std::shared_ptr<Connection> self) {
     try {
-        if (!co_await self->transport_->handshake()) {
+        const bool open = co_await self->transport_->handshake();
+        if (!open) {
             co_return;
         }
-        while (co_await self->serve_one()) {
+        for (bool goes_on = true; goes_on;) {
+            goes_on = co_await self->serve_one();
         }
         if (!self->gone_) {
             self->set_phase(Phase::closing, kLingerSeconds);
@@ -128,7 +130,8 @@ asio::awaitable<void> Connection::serve(std::shared_ptr<Connection> self) {
 asio::awaitable<bool> Connection::serve_one() {
     RequestReader reader({tools_.options.max_header_bytes, tools_.options.max_body_bytes});
     Exchange exchange;
-    if (!co_await read_request(exchange, reader)) {
+    const bool read = co_await read_request(exchange, reader);
+    if (!read) {
         co_return false;
     }
     HttpRequest& request = reader.request();
@@ -177,12 +180,15 @@ asio::awaitable<bool> Connection::read_request(Exchange& exchange, RequestReader
                 break;
             }
             set_phase(Phase::reading, tools_.options.body_timeout);
-            if (received_.empty() && reader.framing().expects_continue &&
-                !co_await transport_->write("HTTP/1.1 100 Continue\r\n\r\n")) {
-                co_return false;
+            if (received_.empty() && reader.framing().expects_continue) {
+                const bool written = co_await transport_->write("HTTP/1.1 100 Continue\r\n\r\n");
+                if (!written) {
+                    co_return false;
+                }
             }
         }
-        if (!co_await receive()) {
+        const bool received = co_await receive();
+        if (!received) {
             if (expired_ && begun) {
                 co_await refuse(exchange, timeout_problem(408, "the request did not arrive in time"));
             }

@@ -76,7 +76,8 @@ asio::awaitable<bool> Connection::send_events(Exchange& exchange, EventSource& e
             text += chunk({});
         }
         set_phase(Phase::streaming, tools_.options.write_timeout);
-        if (!co_await transport_->write(text) || expired_) {
+        const bool written = co_await transport_->write(text);
+        if (!written || expired_) {
             co_return false;
         }
     }
