@@ -58,11 +58,12 @@ std::optional<Address> address_of(std::string_view path) {
     if (slash == std::string_view::npos) {
         return std::nullopt;
     }
-    Address address{decoded_segment(path.substr(0, slash)), std::string(path.substr(slash + 1))};
-    if (address.provider.empty() || !is_text(address.provider) || !is_token(address.token)) {
+    std::string provider = decoded_segment(path.substr(0, slash));
+    const std::string_view token = path.substr(slash + 1);
+    if (provider.empty() || !is_text(provider) || !is_token(token)) {
         return std::nullopt;
     }
-    return address;
+    return Address{std::move(provider), std::string(token)};
 }
 
 HttpReply json_reply(unsigned status, std::string body) {

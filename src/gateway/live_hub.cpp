@@ -19,8 +19,6 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr std::string_view kStopping = "the gateway stops";
-
 HttpReply refuse(const HttpRequest& request, Problem problem, std::string header = "",
                  std::string value = "") {
     HttpReply reply = problem_reply(problem, request.request_id);
@@ -123,7 +121,7 @@ asio::awaitable<HttpReply> LiveHub::Impl::handle(HttpRequest request) {
 HttpReply LiveHub::Impl::open(const HttpRequest& request, const LiveOpening& opening, LiveFilter filter,
                               std::string token) {
     if (closed_) {
-        return refuse(request, problem_of(503, "unavailable", std::string(kStopping)), "Retry-After", "1");
+        return refuse(request, problem_of(503, "unavailable", "the gateway stops"), "Retry-After", "1");
     }
     if (streams_of(opening, token) >= options_.streams_per_token) {
         return refuse(
@@ -208,7 +206,7 @@ void LiveHub::Impl::close() {
         listener_->close();
     }
     for (const auto& [id, entry] : tenants_) {
-        entry.tenant->close(kStopping);
+        entry.tenant->close();
     }
 }
 

@@ -36,6 +36,11 @@ void LiveStream::end(std::string_view reason) {
     }
 }
 
+void LiveStream::finish() {
+    ended_ = true;
+    changed_.notify();
+}
+
 std::string LiveStream::take() {
     std::string text;
     for (const SharedText& part : std::exchange(queue_, {})) {

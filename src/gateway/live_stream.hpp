@@ -29,8 +29,10 @@ class LiveStream final : public EventSource {
     bool push(const LiveEvent& event, const SharedText& text);
     // All is told up to there.
     void reached(std::string position) { position_ = std::move(position); }
-    // The stream ends when the client has been told why.
+    // The stream ends when the client has been told why: it is not to come back.
     void end(std::string_view reason);
+    // It ends with what has been pushed.
+    void finish();
 
     bool over() const noexcept { return closed_ || ended_; }
     const LiveFilter& filter() const noexcept { return filter_; }

@@ -70,10 +70,10 @@ void LiveTenant::wake() {
     changed_.notify();
 }
 
-void LiveTenant::close(std::string_view reason) {
+void LiveTenant::close() {
     closed_ = true;
     for (const auto& stream : open_streams()) {
-        stream->end(reason);
+        stream->finish();
     }
     changed_.notify();
 }

@@ -40,8 +40,8 @@ class LiveTenant {
 
     // Something may have changed.
     void wake();
-    // Ends all streams, and follow().
-    void close(std::string_view reason);
+    // Ends all streams, whose clients may go elsewhere, and follow().
+    void close();
 
     // Reads on until there is no stream left or close().
     boost::asio::awaitable<void> follow();

@@ -32,7 +32,9 @@ class Service final : public Handler {
           operations_(pool_, hub_, parts.log, metrics_, parts.metrics.registry(),
                       {parts.options.metrics_token, parts.options.metrics_allow}),
           api_(pool_, parts.log),
-          handler_(hooks_, hub_, operations_, api_) {}
+          handler_(hooks_, hub_, operations_, api_) {
+        parts.redactor.add(parts.options.metrics_token);
+    }
 
     boost::asio::awaitable<HttpReply> handle(HttpRequest request) override {
         return handler_.handle(std::move(request));
