@@ -6,10 +6,13 @@ LANGUAGE sql IMMUTABLE
 AS $$ SELECT 1048576 $$;
 COMMENT ON FUNCTION sync._most_input() IS 'Internal: bytes that an input with events takes at most, as text';
 
+-- Without settings of its own, so that it becomes part of the statement that calls it.
 CREATE FUNCTION sync._has_events(input jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT COALESCE(jsonb_typeof(input -> 'events') = 'array' AND input ? 'events_dropped', false) $$;
+AS $$
+    SELECT COALESCE(pg_catalog.jsonb_typeof(input OPERATOR(pg_catalog.->) 'events') OPERATOR(pg_catalog.=) 'array'
+                    AND input OPERATOR(pg_catalog.?) 'events_dropped', false)
+$$;
 COMMENT ON FUNCTION sync._has_events(jsonb) IS 'Internal: whether that input holds what webhooks brought';
 
 -- An input that is no object, which only an application can have given, moves under a key of its own.

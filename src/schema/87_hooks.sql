@@ -287,18 +287,23 @@ $$;
 COMMENT ON FUNCTION sync._hook_event(sync.hooks, text, jsonb, jsonb, timestamptz) IS 'Internal: what a run is told of a delivery; one that is too large loses its payload';
 
 CREATE FUNCTION sync._why_ignored(h sync.hooks, owner sync.connections, s sync.sync_schedules, as_of timestamptz) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE
+DECLARE
+    p record;
+BEGIN
+    -- Of language sql it would be parsed and planned anew for each delivery.
+    SELECT x.slug, x.status, x.status_reason INTO p FROM sync.providers x WHERE x.slug = owner.provider_slug;
+    RETURN CASE
                WHEN NOT h.is_active THEN format('hook %s is not active', h.id)
                WHEN owner.status <> 'active' THEN format('connection %s is %s', owner.id, owner.status) || COALESCE(': ' || owner.status_reason, '')
                WHEN p.status <> 'active' THEN format('provider %s is %s', p.slug, p.status) || COALESCE(': ' || p.status_reason, '')
                WHEN NOT s.is_active THEN format('schedule %s is paused', s.id) || COALESCE(': ' || s.pause_reason, '')
                WHEN s.starts_at > as_of THEN format('schedule %s has not begun', s.id)
                WHEN s.ends_at < as_of THEN format('schedule %s has ended', s.id)
-           END
-    FROM sync.providers p WHERE p.slug = owner.provider_slug
+           END;
+END
 $$;
 COMMENT ON FUNCTION sync._why_ignored(sync.hooks, sync.connections, sync.sync_schedules, timestamptz) IS
     'Internal: why a delivery does not trigger anything; null where it does';
