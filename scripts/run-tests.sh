@@ -122,7 +122,8 @@ build_all() {
     fi
     # Unit tests run sanitized only.
     if needs executor gateway tap; then
-        step build-programs cmake_build "$root/build" "sync-executor sync-gateway gateway_echo_server"
+        step build-programs cmake_build "$root/build" "sync-executor sync-gateway gateway_echo_server" \
+            "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -g1 -DNDEBUG"
     fi
     if needs unit executor-sanitized gateway-sanitized; then
         step build-sanitized cmake_build "$root/build/sanitize" "" -DSANITIZE=address,undefined \
