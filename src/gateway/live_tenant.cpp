@@ -4,11 +4,16 @@
 #include <exception>
 #include <utility>
 
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 namespace sync_engine {
 
 namespace asio = boost::asio;
 
 namespace {
+
+constexpr std::size_t kAtOnce = 64;
 
 SteadyTime now() {
     return std::chrono::steady_clock::now();
@@ -218,7 +223,12 @@ asio::awaitable<void> LiveTenant::advance() {
             co_return;
         }
         const auto streams = open_streams();
+        std::size_t told = 0;
         for (const LiveEvent& event : batch.events) {
+            // A burst is no reason for a reset: who reads fast enough has his queue emptied between.
+            if (++told % kAtOnce == 0) {
+                co_await asio::post(executor_, asio::use_awaitable);
+            }
             const auto text = std::make_shared<const std::string>(event_text(event));
             for (const auto& stream : streams) {
                 deliver(*stream, event, text);

@@ -22,8 +22,14 @@ class Gateway(Process):
             self.kill()
             raise
 
-    def connect(self):
-        return Client(self.port)
+    def connect(self, buffer=None):
+        return Client(self.port, buffer=buffer)
+
+    def get(self, target, headers=b""):
+        """One request on a connection of its own."""
+        with self.connect() as client:
+            client.send(b"GET " + target.encode() + b" HTTP/1.1\r\nHost: a\r\n" + headers + b"\r\n")
+            return client.reply()
 
 
 class Service:
