@@ -100,13 +100,17 @@ install_packages() {
         && cp "$lock" "$packages/installed"
 }
 
-# The folders whose packages the suites need: what cron_next is compared with, what receivers verify webhooks with.
+# The folders whose packages the suites need: what cron_next is compared with, what receivers verify webhooks with,
+# what knows OpenAPI documents.
 package_folders() {
     if needs cron-parser; then
         echo cron_parser
     fi
     if needs executor executor-sanitized; then
         echo webhooks
+    fi
+    if needs gateway; then
+        echo openapi
     fi
 }
 
@@ -306,9 +310,11 @@ suite_executor-sanitized() {
     run_executor executor-sanitized build/sanitize/sync-executor "${files[@]}"
 }
 
-# run_gateway SUITE FOLDER FILE...: with the programs in the folder.
+# run_gateway SUITE FOLDER FILE...: with the programs in the folder. What knows OpenAPI documents lies in
+# SYNC_OPENAPI_VALIDATOR.
 run_gateway() {
-    SYNC_GATEWAY="$tree/$2/sync-gateway" SYNC_GATEWAY_ECHO="$tree/$2/unit/gateway_echo_server" run_pytest "$1" "${@:3}"
+    SYNC_OPENAPI_VALIDATOR="$tree/test/openapi" SYNC_GATEWAY="$tree/$2/sync-gateway" \
+        SYNC_GATEWAY_ECHO="$tree/$2/unit/gateway_echo_server" run_pytest "$1" "${@:3}"
 }
 
 suite_gateway() {

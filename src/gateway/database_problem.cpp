@@ -8,7 +8,7 @@ namespace sync_engine {
 namespace {
 
 // What users set, by the names that columns, parameters and the JSON of the API share.
-constexpr std::array<std::string_view, 54> kFields{
+constexpr std::array<std::string_view, 51> kFields{
     "at",
     "catch_up",
     "catchup_limit",
@@ -59,10 +59,7 @@ constexpr std::array<std::string_view, 54> kFields{
     "timezone",
     "token",
     "user_id",
-    "url",
-    "to",
     "recipients",
-    "digest",
 };
 
 bool is_field(std::string_view name) {
@@ -90,13 +87,25 @@ std::string_view field_of_constraint(std::string_view constraint) {
     return best;
 }
 
-// The messages that do not begin with the name of what they are about.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kBeginnings{{
+// The messages that do not begin with the name of what they are about, and where that is in a body.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 17> kBeginnings{{
     {"invalid cron expression", "cron_expression"},
     {"time zone ", "timezone"},
     {"the schedule \"", "cron_expression"},
     {"a custom schedule needs a cron_expression", "cron_expression"},
     {"a realtime schedule has no cron_expression", "cron_expression"},
+    {"at and days ", "at"},
+    {"an hourly schedule has no days", "at"},
+    {"connection ", "connection_id"},
+    {"schedule ", "schedule_id"},
+    {"unknown scheme", "scheme"},
+    {"the secret ", "secret"},
+    {"there is no event ", "events"},
+    {"the e-mail address ", "config/to"},
+    {"config.to ", "config/to"},
+    {"config.users ", "config/users"},
+    {"config.url ", "config/url"},
+    {"the webhook URL ", "config/url"},
 }};
 
 std::string_view field_of_message(std::string_view message) {
@@ -104,6 +113,13 @@ std::string_view field_of_message(std::string_view message) {
         if (message.starts_with(beginning)) {
             return field;
         }
+    }
+    // "tenant acme has no schedule 5"; "digest.every must be day or week"
+    if (message.find(" has no schedule ") != std::string_view::npos) {
+        return "schedule_id";
+    }
+    if (message.starts_with("digest")) {
+        return "config/digest";
     }
     // The server's own words: null value in column "name" of relation ...
     constexpr std::string_view column = "column \"";

@@ -109,7 +109,7 @@ asio::awaitable<HttpReply> LiveHub::Impl::handle(HttpRequest request) {
     std::string parameter;
     std::string fault;
     if (!read_live_filter(request.target, filter, parameter, fault)) {
-        co_return refuse(request, problem_of(422, "invalid", fault, parameter));
+        co_return refuse(request, problem_of(400, "invalid_parameter", fault, parameter));
     }
     const LiveOpening opening = co_await open_live(pool_, token, request.request_id);
     if (!opening.outcome.done()) {

@@ -133,7 +133,11 @@ class Client:
     def reply(self, to="GET"):
         """The next whole reply; one of 100 is returned by itself."""
         reply = self.head()
-        if to == "HEAD" or reply.status in (100, 204, 304):
+        return reply if to == "HEAD" else self.finish(reply)
+
+    def finish(self, reply):
+        """With its body, of which only the head has been read."""
+        if reply.status in (100, 204, 304):
             return reply
         if reply.headers.get("transfer-encoding") == "chunked":
             while (size := int(self.until(b"\r\n"), 16)) > 0:

@@ -82,6 +82,20 @@ class Api:
         self.token = token
 
     def request(self, method, path, body=None, headers=None, raw=None, **query):
+        with self.gateway.connect() as client:
+            client.send(self.text(method, path, body, headers, raw, query))
+            return client.reply(method)
+
+    def opened(self, path, **query):
+        """The head of a stream, whose connection is ended; else the whole reply."""
+        with self.gateway.connect() as client:
+            client.send(self.text("GET", path, query=query))
+            reply = client.head()
+            return reply if reply.headers.get("content-type") == "text/event-stream" else client.finish(reply)
+
+    def text(self, method, path, body=None, headers=None, raw=None, query=None):
+        """The request's bytes."""
+        query = query or {}
         query = {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}
         target = self.BASE + path + ("?" + urllib.parse.urlencode(query) if query else "")
         data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
@@ -92,9 +106,7 @@ class Api:
             lines |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
         lines |= headers or {}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)
-        with self.gateway.connect() as client:
-            client.send(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + data)
-            return client.reply(method)
+        return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + data
 
     def get(self, path, headers=None, **query):
         return self.request("GET", path, headers=headers, **query)

@@ -69,6 +69,13 @@ void add_budget(HttpReply& reply, const BudgetState& state) {
     }
 }
 
+// Whether a statement looked for what the request is about, and found nothing.
+bool nothing_found(const PgOutcome& outcome) {
+    return std::any_of(outcome.results.begin(), outcome.results.end(), [](const PgResult& result) {
+        return PQfnumber(result.get(), "found") == 0 && PQntuples(result.get()) == 0;
+    });
+}
+
 }  // namespace
 
 ApiEndpoint::ApiEndpoint(PgPool& pool, Logger& log)
@@ -228,10 +235,11 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
 HttpReply ApiEndpoint::reply_of(const ApiOperation& operation, const HttpRequest& request, const ApiRequest& read,
                                 const PgOutcome& outcome) const {
     const PGresult* result = outcome.results.back().get();
-    if (read.order) {
+    const bool found = !nothing_found(outcome);
+    if (read.order && found) {
         return list_reply(result, read);
     }
-    if (PQntuples(result) != 1) {
+    if (!found || PQntuples(result) != 1) {
         return refuse(Problem{404, "not_found", "There is no such thing", "", "", ""}, request);
     }
     return object_reply(result, operation.status, request);

@@ -186,17 +186,18 @@ std::optional<Problem> read_parameter(const ApiParameter& parameter, const std::
         return std::nullopt;
     }
     const auto json = as_json(parameter.type, *text);
-    if (!json) {
-        return bad_parameter(parameter.name, "must be " + type_name(parameter.type));
+    std::string wrong = json ? "" : "must be " + type_name(parameter.type);
+    if (json) {
+        rapidjson::Document value;
+        value.Parse(json->data(), json->size());
+        const auto fault = parameter.schema.check(value);
+        wrong = fault ? fault->message : "";
     }
-    rapidjson::Document value;
-    value.Parse(json->data(), json->size());
-    if (const auto fault = parameter.schema.check(value)) {
+    if (!wrong.empty()) {
         // What cannot be an id is nobody's.
-        if (parameter.place == ApiParameter::Place::path) {
-            return Problem{404, "not_found", "There is no such thing", parameter.name + " " + fault->message, "", ""};
-        }
-        return bad_parameter(parameter.name, fault->message);
+        return parameter.place == ApiParameter::Place::path
+                   ? Problem{404, "not_found", "There is no such thing", parameter.name + " " + wrong, "", ""}
+                   : bad_parameter(parameter.name, wrong);
     }
     add_member(out.parameters, parameter.name, *json);
     out.given.push_back(parameter.name);

@@ -6,6 +6,8 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include "core/time.hpp"
+
 namespace sync_engine {
 
 namespace {
@@ -103,6 +105,46 @@ std::string wording(const rapidjson::Value* schema, std::string_view keyword) {
     return "is not as " + std::string(keyword) + " of its schema asks";
 }
 
+bool is_zone(std::string_view text) {
+    return text == "Z" || (text.size() == 6 && (text[0] == '+' || text[0] == '-') && text[3] == ':');
+}
+
+// RFC 3339: of what the database would read besides, "tomorrow" and "infinity" mean nothing in a request, and a time
+// without a zone would be in the session's.
+bool is_date_time(std::string_view text) {
+    constexpr std::size_t kSeconds = 19;  // of 2026-03-01T12:15:00
+    if (text.size() <= kSeconds || text[4] != '-' || text[10] != 'T' || text[16] != ':') {
+        return false;
+    }
+    const std::size_t zone = text.find_first_of("Z+-", kSeconds);
+    return zone != std::string_view::npos && is_zone(text.substr(zone)) && text.substr(0, 4) != "0000" &&
+           parse_utc(text).has_value();
+}
+
+// Formats, which the validator leaves alone: of times, also those that objects hold.
+std::optional<SchemaFault> format_fault(const rapidjson::Value& schema, const rapidjson::Value& value,
+                                        const std::string& pointer) {
+    const auto format = schema.FindMember("format");
+    if (format != schema.MemberEnd() && value.IsString() && joined(format->value) == "date-time" &&
+        !is_date_time(value.GetString())) {
+        return SchemaFault{pointer, "must be a time with a zone, like 2026-03-01T12:15:00Z"};
+    }
+    const auto properties = schema.FindMember("properties");
+    if (properties != schema.MemberEnd() && value.IsObject()) {
+        for (const auto& property : properties->value.GetObject()) {
+            const auto member = value.FindMember(property.name);
+            if (member == value.MemberEnd()) {
+                continue;
+            }
+            auto fault = format_fault(property.value, member->value, pointer + "/" + escaped(property.name.GetString()));
+            if (fault) {
+                return fault;
+            }
+        }
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 JsonSchema::JsonSchema(const rapidjson::Value& schema) {
@@ -115,7 +157,7 @@ JsonSchema::JsonSchema(const rapidjson::Value& schema) {
 std::optional<SchemaFault> JsonSchema::check(const rapidjson::Value& value) const {
     rapidjson::SchemaValidator validator(*compiled_);
     if (value.Accept(validator)) {
-        return std::nullopt;
+        return format_fault(*source_, value, "");
     }
     const std::string pointer = to_text(validator.GetInvalidDocumentPointer());
     const std::string_view keyword = validator.GetInvalidSchemaKeyword();

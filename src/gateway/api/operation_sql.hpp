@@ -9,7 +9,8 @@
 //     --? PARAMETER: text         a line that is only there when the parameter was given
 //
 // In a list's statement {{key}} stands for the row's place, {{after}} for the condition that it comes after the
-// page before, {{order}} for ORDER BY. $1 are the parameters, $2 is the body, both jsonb.
+// page before, {{order}} for ORDER BY. Where a statement before the last one has a column `found` and no row, the answer
+// is 404: what a list belongs to has to be there. $1 are the parameters, $2 is the body, both jsonb.
 
 #include <map>
 #include <string>

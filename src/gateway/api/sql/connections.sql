@@ -18,6 +18,9 @@ FROM sync.connections c
 JOIN sync.connection_status x ON x.connection_id = c.id AND x.tenant_id = {{tenant}}
 WHERE c.tenant_id = {{tenant}}
 
+-- define find_connection
+SELECT c.id AS found FROM sync.connections c WHERE c.tenant_id = {{tenant}} AND c.id = {{id}}
+
 -- define show_connection
 SELECT {{connection}} AS body, sync.object_version('connection', c.id) AS version
 {{from_connections}} AND c.id = {{id}}
@@ -104,6 +107,7 @@ FROM (SELECT y.schedule_id AS id FROM sync.schedule_status y
 -- operation connectionHistory
 -- with of_connection: {{id}}
 -- sort id: r.run_id::bigint
+{{find_connection}};
 SELECT {{key}} AS key, {{execution}} AS item
 FROM {{runs}} r
 WHERE true
@@ -128,6 +132,7 @@ FROM (SELECT q.*
 HAVING EXISTS (SELECT 1 FROM sync.connections c WHERE c.id = {{id}} AND c.tenant_id = {{tenant}});
 
 -- operation explainConnection
+{{find_connection}};
 SELECT json_build_object('items', COALESCE(json_agg(json_build_object('aspect', e.aspect, 'verdict', e.verdict, 'detail', e.detail) ORDER BY e.ordinality), '[]')) AS body
 FROM sync.explain({{id}}) WITH ORDINALITY e;
 

@@ -11,7 +11,12 @@ json_build_object('id', r.connection_id || '-' || r.run_id, 'connection_id', r.c
     'job_type', r.job_type, 'trigger_type', r.trigger_type, 'status', r.status, 'planned_at', r.planned_at, 'scheduled_at', r.scheduled_at,
     'started_at', r.started_at, 'finished_at', r.finished_at, 'duration_ms', r.duration_ms, 'attempts', r.attempts, 'failed_attempts', r.failed_attempts,
     'pages', r.pages, 'records_processed', r.records_processed, 'records_created', r.records_created, 'records_updated', r.records_updated,
-    'records_skipped', r.records_skipped, 'bytes', r.bytes, 'error_kind', r.error_kind, 'error_message', r.error_message)
+    'records_skipped', r.records_skipped, 'bytes', r.bytes, 'error_kind', COALESCE(r.error_kind, {{last_error_kind}}), 'error_message', r.error_message)
+
+-- Looked up for the rows of a page alone, after they were put in order.
+-- define last_error_kind
+(SELECT z.error_kind FROM sync.execution_history z WHERE z.tenant_id = {{tenant}} AND z.connection_id = r.connection_id AND z.run_id = r.run_id
+ ORDER BY z.execution_id DESC LIMIT 1)
 
 -- Runs of one connection: the operation says of which, in of_connection.
 -- define runs

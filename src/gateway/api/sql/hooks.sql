@@ -1,5 +1,5 @@
 -- define hook
-json_build_object('id', h.id, 'connection_id', h.connection_id, 'schedule_id', h.schedule_id, 'name', h.name, 'scheme', h.scheme, 'token_hint', h.token_hint,
+json_build_object('id', h.id, 'connection_id', h.connection_id, 'schedule_id', h.schedule_id, 'name', NULLIF(h.name, ''), 'scheme', h.scheme, 'token_hint', h.token_hint,
     'job_type', h.job_type, 'debounce_seconds', h.debounce_seconds, 'is_active', h.is_active, 'created_at', h.created_at, 'updated_at', h.updated_at,
     'last_received_at', h.last_received_at)
 
@@ -25,9 +25,10 @@ FROM sync.create_hook(($2::jsonb ->> 'connection_id')::bigint, $2::jsonb ->> 'sc
 -- operation getHook
 {{show_hook}};
 
+-- An empty name is none: update_hook leaves what is null as it is.
 -- operation updateHook
 SELECT sync.expect_version('hook', {{id}}, {{if_match}});
-SELECT sync.update_hook({{id}}, $2::jsonb ->> 'name', ($2::jsonb ->> 'debounce_seconds')::int, ($2::jsonb ->> 'is_active')::boolean);
+SELECT sync.update_hook({{id}}, CASE WHEN $2::jsonb ? 'name' THEN COALESCE($2::jsonb ->> 'name', '') END, ($2::jsonb ->> 'debounce_seconds')::int, ($2::jsonb ->> 'is_active')::boolean);
 {{show_hook}};
 
 -- operation deleteHook

@@ -1,8 +1,9 @@
 -- define schedule
 json_build_object('id', s.id, 'connection_id', s.connection_id, 'name', s.name, 'description', s.description,
     'schedule_type', s.schedule_type, 'cron_expression', s.cron_expression, 'timezone', s.timezone, 'job_type', s.job_type,
-    'priority', s.priority, 'config', s.config, 'notification_settings', s.notification_settings, 'starts_at', s.starts_at,
-    'ends_at', s.ends_at, 'jitter_seconds', s.jitter_seconds, 'dst_gap', s.dst_gap, 'dst_fold', s.dst_fold, 'catch_up', s.catch_up,
+    'priority', s.priority, 'config', s.config, 'notification_settings', s.notification_settings,
+    'starts_at', CASE WHEN isfinite(s.starts_at) THEN s.starts_at END, 'ends_at', CASE WHEN isfinite(s.ends_at) THEN s.ends_at END,
+    'jitter_seconds', s.jitter_seconds, 'dst_gap', s.dst_gap, 'dst_fold', s.dst_fold, 'catch_up', s.catch_up,
     'catchup_limit', s.catchup_limit, 'catchup_max_age_seconds', extract(epoch FROM s.catchup_max_age)::bigint, 'overlap', s.overlap,
     'is_active', s.is_active, 'pause_reason', s.pause_reason, 'resume_at', s.resume_at, 'created_at', s.created_at,
     'updated_at', s.updated_at, 'runs', x.runs, 'connection_status', x.connection_status, 'provider_status', x.provider_status,
@@ -14,6 +15,9 @@ json_build_object('id', s.id, 'connection_id', s.connection_id, 'name', s.name, 
 FROM sync.sync_schedules s
 JOIN sync.schedule_status x ON x.schedule_id = s.id AND x.tenant_id = {{tenant}}
 WHERE s.tenant_id = {{tenant}}
+
+-- define find_schedule
+SELECT s.id AS found FROM sync.sync_schedules s WHERE s.tenant_id = {{tenant}} AND s.id = {{id}}
 
 -- define show_schedule
 SELECT {{schedule}} AS body, sync.object_version('schedule', s.id) AS version
@@ -112,6 +116,7 @@ SELECT json_build_object('skipped', sync.skip_next({{id}})) AS body;
 
 -- operation scheduleHistory
 -- sort fire_id: h.fire_id::bigint
+{{find_schedule}};
 SELECT {{key}} AS key,
     json_build_object('id', h.fire_id, 'outcome', h.outcome, 'first_planned_at', h.first_planned_at, 'last_planned_at', h.last_planned_at,
         'planned_count', h.planned_count, 'reason', h.reason, 'execution', CASE WHEN h.job_id IS NOT NULL THEN s.connection_id || '-' || h.job_id END,
@@ -128,5 +133,6 @@ SELECT json_build_object('items', COALESCE(json_agg(json_build_object('run_at', 
 FROM sync.preview_schedule({{id}}, ($1::jsonb ->> 'count')::int, COALESCE(($1::jsonb ->> 'after')::timestamptz, now())) p;
 
 -- operation explainSchedule
+{{find_schedule}};
 SELECT json_build_object('items', COALESCE(json_agg(json_build_object('aspect', e.aspect, 'verdict', e.verdict, 'detail', e.detail) ORDER BY e.ordinality), '[]')) AS body
 FROM sync.explain_schedule({{id}}, ($1::jsonb ->> 'at')::timestamptz) WITH ORDINALITY e;
