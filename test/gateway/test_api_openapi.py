@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def world(shared_service):
-    return World(shared_service, "acme")
+    return World.make(shared_service, "acme")[0]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def faults(operation, call):
 
 
 def test_what_every_operation_refuses(service):
-    world = World(service, "acme")
+    (world,) = World.make(service, "acme")
     described = operations(service.client().get("/openapi.json").json())
     clients = {scopes: service.client(scopes=scopes) for scopes in (("read",), ("write",), ALL_SCOPES)}
     anonymous = service.client()

@@ -32,12 +32,22 @@ class World:
         self._notifications()
         self._runs()
         self._messages()
+        self.waiting = self.execution = None
         self.hook = self.db.value(
             "SELECT hook_id FROM sync.create_hook(%s, 'github', name => %s)", self.connection, f"hook {self.mark}"
         )
         self.signal_cursor = self.db.value(
             "SELECT max(cursor) FROM sync.read_signals(NULL, 1000, %s)", self.tenant
         )
+
+    @classmethod
+    def make(cls, service, *tenants):
+        """One for each tenant; a run of each waits from when all are there."""
+        worlds = [cls(service, tenant) for tenant in tenants]
+        for world in worlds:
+            world.waiting = world.db.value("SELECT sync.trigger_schedule(%s)", world.schedule)
+            world.execution = f"{world.connection}-{world.waiting}"
+        return worlds
 
     def _connection(self, name):
         return self.notices.connection(f"{name} {self.mark}", tenant=self.tenant)
@@ -57,7 +67,7 @@ class World:
         self.in_app = self.notices.in_app(self.user, name=f"app {self.mark}", **make)
 
     def _runs(self):
-        """Successes, a failure that was mended, one that stands, one that is retried, and a run that waits."""
+        """Successes, a failure that was mended, one that stands."""
         for _ in range(2):
             self.notices.succeeds(self.connection, records=3)
         self.db.run("UPDATE sync.signals SET payload = payload || %s WHERE tenant_id = %s",
@@ -65,15 +75,11 @@ class World:
         self.notices.fails(self.idle, f"first {self.mark}")
         self.notices.succeeds(self.idle)
         self.notices.fails(self.broken, f"stands {self.mark}", detail={"mark": self.mark})
-        self.failed_attempt, run = self.db.row(
-            "SELECT id, run_id FROM sync.sync_executions WHERE connection_id = %s", self.broken
-        )
+        run = self.db.value("SELECT run_id FROM sync.sync_executions WHERE connection_id = %s", self.broken)
         self.failed_execution = f"{self.broken}-{run}"
         self.attempt = self.db.value(
             "SELECT min(id) FROM sync.sync_executions WHERE connection_id = %s", self.connection
         )
-        self.waiting = self.db.value("SELECT sync.trigger_schedule(%s)", self.schedule)
-        self.execution = f"{self.connection}-{self.waiting}"
 
     def _messages(self):
         for _ in range(3):
@@ -86,7 +92,6 @@ class World:
             "SELECT id FROM sync.inbox WHERE user_id = %s ORDER BY id", self.user
         )]
         self.db.run("SELECT sync.mark_read(%s, %s, %s::bigint[])", self.tenant, self.user, self.inbox[:1])
-        self.incident = self.db.value("SELECT min(id) FROM sync.incidents WHERE tenant_id = %s", self.tenant)
 
     def calls(self):
         """{operation: how it is called with success}, in an order in which all succeed."""
