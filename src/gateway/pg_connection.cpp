@@ -212,8 +212,11 @@ asio::awaitable<bool> PgSession::set_up() {
     }
     connected_ = true;
     const std::vector<PgStatement> settings{
+        // What a gateway asks is short: compiling it would take longer than running it. Times in JSON are
+        // UTC's.
         {"SELECT set_config('statement_timeout', $1, false), "
-         "set_config('idle_in_transaction_session_timeout', $2, false)",
+         "set_config('idle_in_transaction_session_timeout', $2, false), set_config('jit', 'off', false), "
+         "set_config('TimeZone', 'UTC', false)",
          {milliseconds(settings_.statement_seconds), milliseconds(settings_.idle_in_transaction_seconds)}}};
     const PgOutcome outcome = co_await exchange(settings);
     if (!outcome.done()) {

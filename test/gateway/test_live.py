@@ -102,7 +102,7 @@ def test_each_kind_of_object(shared_service, noop):
         assert data["schedule_id"] == schedule and data["schedule"]["name"] == "nightly"
         db.run("SELECT sync.delete_schedule(%s)", schedule)
         stream.until(lambda kind, data: kind == "schedule" and data["schedule"] is None)
-        setting = db.value("SELECT sync.create_notification(%s, 'in_app', '{failed}', '{\"users\": [\"u\"]}')", noop[0])
+        setting = db.value("SELECT sync.create_notification(%s, 'in_app', '{failure}', '{\"users\": [\"u\"]}')", noop[0])
         *_, (_, data) = stream.until(lambda kind, data: kind == "notification")
         assert data["id"] == setting and data["connection_id"] is None
         db.run("DELETE FROM sync.connections WHERE id = %s", connection)
