@@ -1,5 +1,6 @@
 """Requests that nobody should send: each is answered with what is wrong, none with 5xx, and the gateway goes on."""
 
+import copy
 import json
 import os
 import random
@@ -164,14 +165,14 @@ VALUES = [None, True, 0, -1, 1, 1.5, 2**31, 2**63, 2**64, 1e308, "", "x", "\u000
 
 def mutated(dice, body):
     """The body with one to three members set to something else, taken away or added."""
-    body = json.loads(json.dumps(body))
+    body = copy.deepcopy(body)
     for _ in range(dice.randint(1, 3)):
         inner = dice.choice([body] + [member for member in body.values() if isinstance(member, dict)])
         name = dice.choice([*inner, "extra", ""])
         if dice.random() < 0.2:
             inner.pop(name, None)
         else:
-            inner[name] = dice.choice(VALUES)
+            inner[name] = copy.deepcopy(dice.choice(VALUES))
     return body
 
 
