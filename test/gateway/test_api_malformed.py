@@ -1,5 +1,6 @@
 """Requests that nobody should send: each is answered with what is wrong, none with 5xx, and the gateway goes on."""
 
+import copy
 import json
 import os
 import random
@@ -37,6 +38,8 @@ def connection(members, start='{"provider_slug": "noop"'):
     (b"{", 400, "malformed_json"),
     (b"nonsense", 400, "malformed_json"),
     (b'{"provider_slug": "noop"} x', 400, "malformed_json"),
+    (b'{"provider_slug": "noop"}\x00 x', 400, "malformed_json"),
+    (b'{"provider_slug": "noop\x00"}', 400, "malformed_json"),
     (b"{'provider_slug': 'noop'}", 400, "malformed_json"),
     (b'{"provider_slug": "noop",}', 400, "malformed_json"),
     (b'{"provider_slug": NaN}', 400, "malformed_json"),
@@ -108,7 +111,7 @@ def test_where_faults_of_bodies_are(api, world):
                             "connection_id": 999999999}, "/connection_id"),
         ("/notifications", {"notification_type": "in_app", "events": ["failure"], "config": {"users": ["u"]},
                             "schedule_id": 999999999}, "/schedule_id"),
-        ("/notifications", {"notification_type": "in_app", "events": ["failure", "failure"], "config": {"users": ["u"]}}, "/events"),
+        ("/notifications", {"notification_type": "in_app", "events": ["failure", "failure"], "config": {"users": ["u"]}}, "/events/1"),
         ("/hooks", {"connection_id": world.connection, "scheme": "slack", "schedule_id": world.schedule}, "/schedule_id"),
         ("/hooks", {"connection_id": world.connection, "scheme": "standard", "secret": "too short"}, "/secret"),
         ("/inbox/read", {"user_id": "u", "ids": [1, 0]}, "/ids/1"),
@@ -155,21 +158,21 @@ def test_queries_that_are_none(api):
 
 # A few hundred requests that are nearly right, the same with the same SEED.
 
-VALUES = [None, True, 0, -1, 1, 1.5, 2**31, 2**63, 2**64, 1e308, "", "x", "\u0000", "\ud83d\ude00", "x" * 3000, [], [None], [[]], {},
+VALUES = [None, True, 0, -1, 1, 1.5, 2**31, 2**63, 2**64, 1e308, "", "x", "\u0000", "😀", "x" * 3000, [], [None], [[]], {},
           {"": {}}, "infinity", "NaN", "2026-02-30T00:00:00Z", "../..", "'; --", "%s", "{{id}}", "$1", ["mon"] * 40, {"a": "\u0000"},
           {"sync": {"cursor": 1}}, "'infinity'", "24:00", "* * * * *", "@reboot", ["*"], [2**70]]
 
 
 def mutated(dice, body):
     """The body with one to three members set to something else, taken away or added."""
-    body = json.loads(json.dumps(body))
+    body = copy.deepcopy(body)
     for _ in range(dice.randint(1, 3)):
         inner = dice.choice([body] + [member for member in body.values() if isinstance(member, dict)])
         name = dice.choice([*inner, "extra", ""])
         if dice.random() < 0.2:
             inner.pop(name, None)
         else:
-            inner[name] = dice.choice(VALUES)
+            inner[name] = copy.deepcopy(dice.choice(VALUES))
     return body
 
 

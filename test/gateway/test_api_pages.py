@@ -68,7 +68,7 @@ def test_every_order_has_every_row_once(described, world, api, name):
     whole = None
     for sort in sorts:
         at_once = api.pages(path, limit=500, sort=sort, **query)
-        assert len(at_once) > 4, f"{name} has {len(at_once)} rows"
+        assert len(at_once) > 1, f"{name} has {len(at_once)} rows"
         for limit in (1, 3, len(at_once), len(at_once) - 1):
             assert api.pages(path, limit=limit, sort=sort, **query) == at_once, (sort, limit)
         rows = sorted(json.dumps(item, sort_keys=True) for item in at_once)

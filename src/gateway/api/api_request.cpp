@@ -35,18 +35,24 @@ class DepthLimit : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, DepthL
 
 constexpr unsigned kParseFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
 
+Problem malformed(const std::string& detail) {
+    return {400, "malformed_json", "The body is not JSON", detail, "", ""};
+}
+
 std::optional<Problem> parse_body(const std::string& text, rapidjson::Document& document) {
+    // The parser would take it for the end, and what comes behind would go unread.
+    if (const std::size_t nul = text.find('\0'); nul != std::string::npos) {
+        return malformed("There is a zero byte. At byte " + std::to_string(nul) + ".");
+    }
     DepthLimit depth;
     rapidjson::Reader reader;
     rapidjson::MemoryStream stream(text.data(), text.size());
     const rapidjson::ParseResult looked = reader.Parse<kParseFlags>(stream, depth);
     if (looked.IsError()) {
         const bool deep = looked.Code() == rapidjson::kParseErrorTermination;
-        return Problem{400, "malformed_json", "The body is not JSON",
-                       deep ? "it is nested deeper than " + std::to_string(kMaxDepth)
-                            : std::string(rapidjson::GetParseError_En(looked.Code())) + " At byte " +
-                                  std::to_string(looked.Offset()) + ".",
-                       "", ""};
+        return malformed(deep ? "it is nested deeper than " + std::to_string(kMaxDepth)
+                              : std::string(rapidjson::GetParseError_En(looked.Code())) + " At byte " +
+                                    std::to_string(looked.Offset()) + ".");
     }
     document.Parse<kParseFlags>(text.data(), text.size());
     return std::nullopt;
