@@ -33,7 +33,7 @@ SIZES = {
              "api_connections": 50_000, "api_seconds": 5, "pushes": 4_000},
     "quick": {"due": 10_000, "schedules": 10_000, "ticks": 1_000, "jobs": 10_000, "single": 1_000, "noop": 10_000,
               "http": 500, "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 6_000, "pairs": 2, "idle": 8,
-              "api_connections": 20_000, "api_seconds": 2, "pushes": 1_000},
+              "api_connections": 20_000, "api_seconds": 1, "pushes": 1_000},
 }
 
 
