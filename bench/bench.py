@@ -25,15 +25,15 @@ from cluster import Cluster
 
 # Due connections of a tick; schedules due in one minute; ticks of the worker; jobs of a queue, and how many are
 # drained one by one; the executor's jobs; pages of signals landed in each way; triggers at an even pace, in each turn
-# of as fast as possible, pairs of such turns, and seconds of idling; connections of the gateway's tenant, seconds
-# of each kind of request, and pushes.
+# of as fast as possible, pairs of such turns, and seconds of idling; connections of the gateway's tenant, seconds of
+# each kind of request, and pushes.
 SIZES = {
     "full": {"due": 100_000, "schedules": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000,
              "http": 5_000, "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 24_000, "pairs": 4, "idle": 60,
              "api_connections": 50_000, "api_seconds": 5, "pushes": 4_000},
     "quick": {"due": 10_000, "schedules": 10_000, "ticks": 1_000, "jobs": 10_000, "single": 1_000, "noop": 10_000,
               "http": 500, "slow": 20_000, "pages": 12, "paced": 1_000, "triggers": 6_000, "pairs": 2, "idle": 8,
-              "api_connections": 20_000, "api_seconds": 2, "pushes": 1_000},
+              "api_connections": 20_000, "api_seconds": 1, "pushes": 1_000},
 }
 
 

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 import checks
 import scenario
 from display import Display
+from gateway import Gateway
 
 REFRESH_SECONDS = 0.5
 SETTLE_SECONDS = 45
@@ -60,9 +61,10 @@ class Demo:
         self.options = options
         self.work = pathlib.Path(options.work)
         self.display = Display()
-        self.processes = []
+        self.processes = {}
         self.stopping = 0
-        self.db = self.api = self.executor = None
+        self.db = self.api = self.executor = self.gateway = None
+        self.gateway_answers = None
         self.connections = {}
 
     def interrupted(self, *_):
@@ -83,12 +85,17 @@ class Demo:
             environment["DEMO_TOKEN"] = secrets.token_hex(16)
             config = scenario.api_config(environment["DEMO_TOKEN"])
             self.api = Api(pathlib.Path(options.demo_api), self.work, config)
-            self.processes.append(self.api.process)
+            self.processes["api"] = self.api.process
             self.connections = scenario.set_up_demo(self.db, self.api.url)
             flags += ["--allow-secret-env", "DEMO_TOKEN@127.0.0.1", "--allow-private-addresses", "loopback"]
         else:
             flags += self.prepare_github(environment)
         self.start_executor(environment, flags)
+        number, entry = next(iter(self.connections.items()))
+        url = f"host={options.socket_dir} port={options.port} dbname={DATABASE}"
+        self.gateway = Gateway(options.gateway, self.db, url, self.work, entry.tenant, number, environment)
+        self.processes["gateway"] = self.gateway.process
+        self.gateway.wait()
 
     def prepare_github(self, environment):
         url = environment.get("GITHUB_API_URL", "")
@@ -107,7 +114,7 @@ class Demo:
         self.executor = subprocess.Popen(command, env=environment, start_new_session=True,
                                          stdout=subprocess.DEVNULL,
                                          stderr=open(self.work / "executor.log", "wb"))
-        self.processes.append(self.executor)
+        self.processes["executor"] = self.executor
 
     def psql(self):
         options = self.options
@@ -122,7 +129,9 @@ class Demo:
         self.display.say(f"    {self.psql()}")
         self.display.say("    SELECT * FROM sync.connection_status;   SELECT * FROM sync.queue;")
         self.display.say(f"    SELECT * FROM sync.explain({min(self.connections)});"
-                         "   SELECT sync.metrics_text();\n")
+                         "   SELECT sync.metrics_text();")
+        self.display.say(f"or ask the gateway, which serves {self.connections[self.gateway.connection].tenant}'s API:")
+        self.display.say("".join(f"    {command}\n" for command in self.gateway.commands()))
 
     def served(self):
         return self.api.control("served")["items"] if self.api else None
@@ -150,6 +159,7 @@ class Demo:
 
     def settle(self):
         """Nothing new at the API; one last run of everybody that can; then the executor drains and stops."""
+        self.gateway_answers = self.gateway.try_commands()
         if self.api:
             self.display.say("stopping: no new items, a last run of each, then the executor drains")
             for entry in self.connections.values():
@@ -180,13 +190,16 @@ class Demo:
         return sorted(set(connections) - {row[0] for row in rows})
 
     def check_processes(self):
-        for process, name in zip(self.processes, ["api", "executor"] if self.api else ["executor"]):
+        for name, process in self.processes.items():
             if process.poll() is not None:
                 log = (self.work / f"{name}.log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"the {name} ended with status {process.returncode}:\n{log}")
 
     def judge(self, executor_status):
-        results = [(executor_status == 0, f"the executor drained and stopped with status {executor_status}")]
+        gateway_status = self.gateway.stop()
+        results = [(executor_status == 0, f"the executor drained and stopped with status {executor_status}"),
+                   self.gateway_answers,
+                   (gateway_status == 0, f"the gateway drained and stopped with status {gateway_status}")]
         if self.api:
             served, items = self.served(), self.api.control("items")["items"]
             failing, failing_name = self.named("failing")
@@ -206,7 +219,7 @@ class Demo:
         return all(passed for passed, _ in results)
 
     def stop(self):
-        for process in self.processes:
+        for process in self.processes.values():
             if process.poll() is None:
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -221,6 +234,7 @@ def parse(arguments):
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--work", required=True, help="folder for logs")
     parser.add_argument("--executor", required=True, help="the program sync-executor")
+    parser.add_argument("--gateway", required=True, help="the program sync-gateway")
     parser.add_argument("--demo-api", required=True, help="folder of demo_api.py")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--source", choices=["demo", "github"], default="demo")

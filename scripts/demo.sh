@@ -41,7 +41,7 @@ quietly() {
 
 clean_environment
 "$root/scripts/install-deps.sh" demo
-quietly "building the extension and sync-executor" make -C "$root" --no-print-directory -j"$(nproc)" \
+quietly "building the extension and the programs" make -C "$root" --no-print-directory -j"$(nproc)" \
     PG_CONFIG="$pg_config" build
 quietly "installing the extension into PostgreSQL" as_root make -C "$root" --no-print-directory \
     PG_CONFIG="$pg_config" EXTENSION_ONLY=1 install
@@ -60,7 +60,7 @@ trap ':' INT
 
 # The clone may lie where the unprivileged user cannot read.
 mkdir "$work/bin"
-cp "$root/build/sync-executor" "$root"/demo/*.py "$work/bin/"
+cp "$root"/build/sync-{executor,gateway} "$root"/demo/*.py "$work/bin/"
 cp -r "$root/test/demo_api" "$work/bin/"
 chmod -R a+rX "$work/bin"
 
@@ -76,10 +76,10 @@ start_server "$work"
 
 status=0
 unprivileged /usr/bin/python3 "$work/bin/demo.py" --socket-dir "$work" --port "$port" --work "$work" \
-    --executor "$work/bin/sync-executor" --demo-api "$work/bin/demo_api" \
+    --executor "$work/bin/sync-executor" --gateway "$work/bin/sync-gateway" --demo-api "$work/bin/demo_api" \
     --seconds "$seconds" --source "$source" --repo "$repo" || status=$?
 if [ "$status" -ne 0 ] && [ "$status" -ne 130 ]; then
-    for log in server executor api; do
+    for log in server executor gateway api; do
         if [ -s "$work/$log.log" ]; then
             echo "---- the end of $log.log" >&2
             tail -n 15 "$work/$log.log" >&2
@@ -92,6 +92,6 @@ if [ "$status" -ne 0 ] && [ "$status" -ne 130 ]; then
         cp "$work"/*.log "$DEMO_KEEP_LOGS"/
     fi
 else
-    echo "demo: the server, the API and the executor have been stopped; nothing is left behind."
+    echo "demo: the server, the API, the gateway and the executor have been stopped; nothing is left behind."
 fi
 exit "$status"

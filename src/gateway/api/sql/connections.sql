@@ -13,9 +13,10 @@ json_build_object('id', c.id, 'provider_slug', c.provider_slug, 'external_id', c
                      THEN json_build_object('id', x.job_id, 'job_type', x.job_type, 'status', x.job_status, 'attempts', x.attempts, 'due_at', x.job_due_at,
                                             'last_error_kind', x.last_error_kind, 'last_error', x.last_error) END)
 
+-- OFFSET 0: one by one for those of the page. Otherwise the view is reckoned for all that the tenant has.
 -- define from_connections
 FROM sync.connections c
-JOIN sync.connection_status x ON x.connection_id = c.id AND x.tenant_id = {{tenant}}
+JOIN LATERAL (SELECT y.* FROM sync.connection_status y WHERE y.connection_id = c.id AND y.tenant_id = {{tenant}} OFFSET 0) x ON true
 WHERE c.tenant_id = {{tenant}}
 
 -- define find_connection

@@ -11,9 +11,10 @@ json_build_object('id', s.id, 'connection_id', s.connection_id, 'name', s.name, 
     'live_job', CASE WHEN x.job_id IS NOT NULL
                      THEN json_build_object('id', x.job_id, 'status', x.job_status, 'scheduled_at', x.job_scheduled_at) END)
 
+-- OFFSET 0: one by one for those of the page. Otherwise the view is reckoned for all that the tenant has.
 -- define from_schedules
 FROM sync.sync_schedules s
-JOIN sync.schedule_status x ON x.schedule_id = s.id AND x.tenant_id = {{tenant}}
+JOIN LATERAL (SELECT y.* FROM sync.schedule_status y WHERE y.schedule_id = s.id AND y.tenant_id = {{tenant}} OFFSET 0) x ON true
 WHERE s.tenant_id = {{tenant}}
 
 -- define find_schedule
