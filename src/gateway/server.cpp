@@ -148,7 +148,7 @@ void Server::admit(Socket socket) {
     if (list_.of_client(peer) >= most_of_client && !is_trusted_proxy(peer, options_.trusted_proxies)) {
         return refuse(std::move(socket), "client");
     }
-    auto connection = std::make_shared<Connection>(socket.get_executor(),
+    auto connection = std::make_shared<Connection>(io_.get_executor(),
                                                    make_transport(std::move(socket), tls_), peer, tools_);
     if (tools_.draining) {
         connection->drain();
