@@ -25,8 +25,8 @@ from cluster import Cluster
 
 # Due connections of a tick; schedules due in one minute; ticks of the worker; jobs of a queue, and how many are
 # drained one by one; the executor's jobs; pages of signals landed in each way; triggers at an even pace, in each turn
-# of as fast as possible, pairs of such turns, and seconds of idling; connections of the gateway's tenant, seconds of each
-# kind of request, and pushes.
+# of as fast as possible, pairs of such turns, and seconds of idling; connections of the gateway's tenant, seconds
+# of each kind of request, and pushes.
 SIZES = {
     "full": {"due": 100_000, "schedules": 100_000, "ticks": 10_000, "jobs": 50_000, "single": 10_000, "noop": 50_000,
              "http": 5_000, "slow": 40_000, "pages": 100, "paced": 4_000, "triggers": 24_000, "pairs": 4, "idle": 60,

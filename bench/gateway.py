@@ -93,9 +93,12 @@ class Bench:
     def requests(self, seconds):
         """Each kind by each number of clients; triggers come last, each for a connection that has no job yet."""
         with self.cluster.clone("gateway") as db, self.gateway() as port:
-            token = db.execute("SELECT sync.create_api_token('large', 'bench', '{read,trigger}', requests_per_minute => 0)"
-                               ).fetchone()[0]
-            first, many = db.execute("SELECT min(id), count(*) FROM sync.connections WHERE tenant_id = 'large'").fetchone()
+            token = db.execute(
+                "SELECT sync.create_api_token('large', 'bench', '{read,trigger}', requests_per_minute => 0)"
+            ).fetchone()[0]
+            first, many = db.execute(
+                "SELECT min(id), count(*) FROM sync.connections WHERE tenant_id = 'large'"
+            ).fetchone()
             triggered = 0
             for name, (method, path) in REQUESTS.items():
                 for clients in CLIENTS:
@@ -114,14 +117,19 @@ class Bench:
     def pushes(self, count):
         """Each for a connection that has no job."""
         with self.cluster.clone("gateway") as db, self.gateway() as port, self.latency.executor():
-            hooks = db.execute("SELECT connection_id, path, secret FROM bench.hooks ORDER BY 1 LIMIT %s",
-                               [count + WARM_UP]).fetchall()
+            hooks = db.execute(
+                "SELECT connection_id, path, secret FROM bench.hooks ORDER BY 1 LIMIT %s", [count + WARM_UP]
+            ).fetchall()
             due, answered, faults = pushes.run(port, [hook[1:] for hook in hooks], RATE)
             if faults:
                 raise WrongResult(f"{len(faults)} pushes were not accepted: {faults[0]}")
             wait_until(lambda: self.latency.live(db) == 0, "the last job to end")
-            claims = dict(db.execute("SELECT connection_id, extract(epoch FROM started_at)::float8 FROM sync.sync_executions"
-                                     " WHERE status = 'succeeded' AND trigger_type = 'realtime'").fetchall())
+            claims = dict(
+                db.execute(
+                    "SELECT connection_id, extract(epoch FROM started_at)::float8 FROM sync.sync_executions"
+                    " WHERE status = 'succeeded' AND trigger_type = 'realtime'"
+                ).fetchall()
+            )
         require_equal("connections that ran", sorted(claims), sorted(hook[0] for hook in hooks))
         counted = range(WARM_UP, len(hooks))
         self.results.claimed.append(sorted(1000 * (claims[hooks[n][0]] - due[n]) for n in counted))
@@ -149,9 +157,27 @@ class Bench:
 
 
 def wrk(port, clients, seconds, token, method, path, first, many):
-    command = ["wrk", "-t", "1", "-c", str(clients), "-d", f"{seconds}s", "-s", FOLDER / "gateway.lua",
-               "-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/json", f"http://127.0.0.1:{port}",
-               "--", method, path, str(first), str(many)]
+    command = [
+        "wrk",
+        "-t",
+        "1",
+        "-c",
+        str(clients),
+        "-d",
+        f"{seconds}s",
+        "-s",
+        FOLDER / "gateway.lua",
+        "-H",
+        f"Authorization: Bearer {token}",
+        "-H",
+        "Content-Type: application/json",
+        f"http://127.0.0.1:{port}",
+        "--",
+        method,
+        path,
+        str(first),
+        str(many),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + PATIENCE_SECONDS)
     told = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
     if done.returncode != 0 or not told:

@@ -5,6 +5,7 @@ Needs wrk and, beside what the gateway is built with, Debian's libmicrohttpd-dev
 Prints Markdown. SECONDS (5) and RUNS (3) change how long it takes.
 """
 
+import itertools
 import os
 import pathlib
 import re
@@ -19,17 +20,17 @@ BUILD = HERE.parents[1] / "build" / "http-libraries"
 SECONDS = int(os.environ.get("SECONDS", "5"))
 RUNS = int(os.environ.get("RUNS", "3"))
 CONNECTIONS = (1, 16, 64)
-PORT = 18473
-GATEWAY = ["--listen", f"127.0.0.1:{PORT}", "--header-timeout", "3", "--max-connections-per-client", "1000",
+GATEWAY = ["--header-timeout", "3", "--max-connections-per-client", "1000",
            "--max-requests-per-connection", "1000000000"]
 SERVERS = {
     "sync-gateway's server, requests logged": ("beast_server", GATEWAY),
     "sync-gateway's server, `--log-level warn`": ("beast_server", [*GATEWAY, "--log-level", "warn"]),
-    "Beast as in its examples": ("bare_beast_server", [str(PORT)]),
-    "libmicrohttpd, external epoll": ("microhttpd_server", [str(PORT)]),
-    "libevent evhttp": ("evhttp_server", [str(PORT)]),
-    "cpp-httplib, 64 threads": ("httplib_server", [str(PORT)]),
+    "Beast as in its examples": ("bare_beast_server", None),
+    "libmicrohttpd, external epoll": ("microhttpd_server", None),
+    "libevent evhttp": ("evhttp_server", None),
+    "cpp-httplib, 64 threads": ("httplib_server", None),
 }
+TARGETS = sorted({program for program, _ in SERVERS.values()})
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
 PROBES = {
     "length and chunked": POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -40,34 +41,30 @@ PROBES = {
     "bare LF": b"GET /x HTTP/1.1\nHost: a\n\n",
     "no Host": b"GET /x HTTP/1.1\r\n\r\n",
 }
-OLD_HEADER_SECONDS = 12
+PATIENCE = 12
 
 
 def build():
     subprocess.run(["cmake", "-S", HERE, "-B", BUILD, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
     parallel = str(os.cpu_count())
-    subprocess.run(["cmake", "--build", BUILD, "--parallel", parallel], check=True, stdout=subprocess.DEVNULL)
-
-
-def connect():
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", PORT))
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+    command = ["cmake", "--build", BUILD, "--parallel", parallel, "--target", *TARGETS]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 class Running:
+    """A server on a port of its own: cpp-httplib cannot take one that has just been in use."""
+
+    ports = itertools.count(18473)
+
     def __init__(self, server):
-        program, arguments = SERVERS[server]
+        program, flags = SERVERS[server]
+        self.port = next(self.ports)
+        arguments = [str(self.port)] if flags is None else ["--listen", f"127.0.0.1:{self.port}", *flags]
         self.log = open(BUILD / f"{program}.log", "wb")
         self.process = subprocess.Popen([BUILD / program, *arguments], stdout=self.log, stderr=self.log)
 
     def __enter__(self):
-        connect().close()
+        self.connect().close()
         return self
 
     def __exit__(self, *_):
@@ -75,18 +72,35 @@ class Running:
         self.process.wait()
         self.log.close()
 
+    def connect(self):
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port))
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
     def memory(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
+    def processor_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-def load(connections):
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{PORT}/x"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])
-    latency, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", told).groups()
-    assert "Non-2xx" not in told, told
-    return rate, float(latency) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    def load(self, connections):
+        """Requests per second, the 99th percentile in milliseconds, microseconds of processor for a request."""
+        before = self.processor_seconds()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{self.port}/x"]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert "Non-2xx" not in told, told
+        requests = int(re.search(r"(\d+) requests in", told)[1])
+        rate = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])
+        latency, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", told).groups()
+        milliseconds = float(latency) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+        return rate, milliseconds, (self.processor_seconds() - before) / requests * 1e6
 
 
 def statuses(connection):
@@ -101,9 +115,9 @@ def statuses(connection):
     return [int(status) for status in re.findall(rb"HTTP/1\.\d (\d{3})", received)]
 
 
-def probe(text):
+def probe(running, text):
     """What becomes of a request out of order, by the first answer to it."""
-    with connect() as connection:
+    with running.connect() as connection:
         connection.sendall(text)
         answered = statuses(connection)
     if not answered:
@@ -111,13 +125,13 @@ def probe(text):
     return f"**taken** ({answered[0]})" if answered[0] < 400 else f"refused ({answered[0]})"
 
 
-def slow_header():
+def slow_header(running):
     """How long a header may arrive byte by byte where 3 seconds are set as the limit."""
     begun = time.monotonic()
-    with connect() as connection:
+    with running.connect() as connection:
         connection.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\nX-A: ")
         connection.settimeout(0.2)
-        while time.monotonic() - begun < OLD_HEADER_SECONDS:
+        while time.monotonic() - begun < PATIENCE:
             try:
                 connection.sendall(b"y")
                 connection.recv(4096)
@@ -127,15 +141,14 @@ def slow_header():
             except ConnectionError:
                 break
         took = time.monotonic() - begun
-    return f"{took:.1f} s" if took < OLD_HEADER_SECONDS else f"**no** (still there after {OLD_HEADER_SECONDS} s)"
+    return f"{took:.1f} s" if took < PATIENCE else f"**no** (still there after {PATIENCE} s)"
 
 
 def row(*cells):
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def main():
-    build()
+def show_speed():
     results = {server: {connections: [] for connections in CONNECTIONS} for server in SERVERS}
     memory = {}
     # Round by round, so that what else the machine does hits all alike.
@@ -143,25 +156,33 @@ def main():
         for server in SERVERS:
             with Running(server) as running:
                 for connections in CONNECTIONS:
-                    results[server][connections].append(load(connections))
+                    results[server][connections].append(running.load(connections))
                 memory[server] = running.memory()
-    row("requests per second (p99)", *(f"{n} connection{'s' if n > 1 else ''}" for n in CONNECTIONS), "memory")
+    row("requests/s (p99; processor)", *(f"{n} connection{'s' if n > 1 else ''}" for n in CONNECTIONS), "memory")
     row("---", *("--:" for _ in CONNECTIONS), "--:")
     for server, by_connections in results.items():
         cells = []
         for runs in by_connections.values():
-            rate = statistics.median(rate for rate, _ in runs)
-            latency = statistics.median(latency for _, latency in runs)
-            cells.append(f"{rate:,.0f} ({latency:.2f} ms)")
+            rate, latency, processor = (statistics.median(values) for values in zip(*runs))
+            cells.append(f"{rate:,.0f} ({latency:.1f} ms; {processor:.0f} µs)")
         row(server, *cells, f"{memory[server]:.0f} MB")
-    print()
+
+
+def show_probes():
     row("", "header limit of 3 s is absolute", *PROBES)
     row("---", *("---" for _ in range(len(PROBES) + 1)))
     for server in SERVERS:
-        if "warn" in server:
-            continue
-        with Running(server):
-            row(server.split(", requests")[0], slow_header(), *(probe(text) for text in PROBES.values()))
+        if "warn" not in server:
+            with Running(server) as running:
+                answers = (probe(running, text) for text in PROBES.values())
+                row(server.split(", requests")[0], slow_header(running), *answers)
+
+
+def main():
+    build()
+    show_speed()
+    print()
+    show_probes()
 
 
 if __name__ == "__main__":

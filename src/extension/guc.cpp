@@ -234,8 +234,8 @@ void define_gucs() {
                                nullptr, &guc::link_base, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("sync_engine.request_id",
                                "The request that is being answered, for the audit log: set by applications.",
-                               nullptr, &guc::request_id, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr,
-                               nullptr);
+                               nullptr, &guc::request_id, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, nullptr,
+                               nullptr, nullptr);
     DefineCustomStringVariable("sync_engine.tenant_id", "The tenant that this transaction is confined to.",
                                nullptr, &guc::tenant_id, "", PGC_USERSET, 0, nullptr, nullptr, nullptr);
     reserve_guc_prefix("sync_engine");

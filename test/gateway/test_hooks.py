@@ -16,13 +16,19 @@ def hexed(secret, content):
 
 
 def sign_github(secret, body, delivery):
-    return {"X-Hub-Signature-256": "sha256=" + hexed(secret, body), "X-GitHub-Delivery": delivery,
-            "X-GitHub-Event": "push"}
+    return {
+        "X-Hub-Signature-256": "sha256=" + hexed(secret, body),
+        "X-GitHub-Delivery": delivery,
+        "X-GitHub-Event": "push",
+    }
 
 
 def sign_slack(secret, body, delivery, at=None):
     at = str(at or int(time.time()))
-    return {"X-Slack-Request-Timestamp": at, "X-Slack-Signature": "v0=" + hexed(secret, f"v0:{at}:".encode() + body)}
+    return {
+        "X-Slack-Request-Timestamp": at,
+        "X-Slack-Signature": "v0=" + hexed(secret, f"v0:{at}:".encode() + body),
+    }
 
 
 def sign_standard(secret, body, delivery):
@@ -56,7 +62,9 @@ class Hook:
         named = "".join(f", {name} => %s" for name in columns)
         self.id, self.path, self.secret = self.db.row(
             f"SELECT hook_id, path, secret FROM sync.create_hook(%s, %s{named})",
-            self.connection, scheme, *columns.values(),
+            self.connection,
+            scheme,
+            *columns.values(),
         )
 
     def post(self, headers, body=b"{}", path=None, content_type="application/json", method="POST"):
@@ -75,7 +83,8 @@ class Hook:
     def job(self):
         return self.db.value(
             "SELECT to_jsonb(j) FROM ONLY sync.sync_jobs j WHERE connection_id = %s AND status = 'queued'",
-            self.connection)
+            self.connection,
+        )
 
     def jobs(self):
         return self.db.value("SELECT count(*) FROM ONLY sync.sync_jobs WHERE connection_id = %s", self.connection)
@@ -125,8 +134,16 @@ def test_what_there_is_not_looks_the_same(shared_service):
     hook, other, idle = Hook(shared_service), Hook(shared_service), Hook(shared_service)
     shared_service.db.run("SELECT sync.update_hook(%s, is_active => false)", idle.id)
     token = hook.path.rsplit("/", 1)[1]
-    paths = [other.path.rsplit("/", 1)[0] + "/" + token, hook.path[:-1] + ("0" if hook.path[-1] != "0" else "1"),
-             "/hooks/x/whk_1", "/hooks/x", "/hooks/%FF/" + token, "/hooks/%00/" + token, hook.path + "/", idle.path]
+    paths = [
+        other.path.rsplit("/", 1)[0] + "/" + token,
+        hook.path[:-1] + ("0" if hook.path[-1] != "0" else "1"),
+        "/hooks/x/whk_1",
+        "/hooks/x",
+        "/hooks/%FF/" + token,
+        "/hooks/%00/" + token,
+        hook.path + "/",
+        idle.path,
+    ]
     told = set()
     for path in paths:
         reply = hook.send(path=path)
@@ -184,16 +201,19 @@ def test_what_asks_for_nothing_is_ignored(shared_service):
     assert hook.jobs() == 0
 
 
-@pytest.mark.parametrize("body, content_type, payload", [
-    (b"hello", "text/plain", "hello"),
-    (b"a\0b", "text/plain", "a\ufffdb"),
-    (b"\xff\xfe", "application/octet-stream", "//4="),
-    (b'["\\u0000", "\\ud83d"]', "application/json", ["\ufffd", "\ufffd"]),
-    (b"payload=%7B%22a%22%3A1%7D", "application/x-www-form-urlencoded", {"a": 1}),
-    (b"text=a+b&command=%2Fsync", "application/x-www-form-urlencoded", {"text": "a b", "command": "/sync"}),
-    (b"", None, None),
-    (b"[" * 64 + b"]" * 64, "application/json", json.loads("[" * 64 + "]" * 64)),
-])
+@pytest.mark.parametrize(
+    "body, content_type, payload",
+    [
+        (b"hello", "text/plain", "hello"),
+        (b"a\0b", "text/plain", "a\ufffdb"),
+        (b"\xff\xfe", "application/octet-stream", "//4="),
+        (b'["\\u0000", "\\ud83d"]', "application/json", ["\ufffd", "\ufffd"]),
+        (b"payload=%7B%22a%22%3A1%7D", "application/x-www-form-urlencoded", {"a": 1}),
+        (b"text=a+b&command=%2Fsync", "application/x-www-form-urlencoded", {"text": "a b", "command": "/sync"}),
+        (b"", None, None),
+        (b"[" * 64 + b"]" * 64, "application/json", json.loads("[" * 64 + "]" * 64)),
+    ],
+)
 def test_bodies(shared_service, body, content_type, payload):
     hook = Hook(shared_service)
     assert hook.send(body, content_type=content_type).status == 202
@@ -272,9 +292,13 @@ def test_more_than_can_be_done_is_put_off(service):
         with gateway.connect() as waiting:
             signed = "".join(f"{n}: {v}\r\n" for n, v in sign_github(slow.secret, b"{}", "d").items())
             waiting.send(f"POST {slow.path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n{signed}\r\n{{}}".encode())
-            wait_until(lambda: service.db.value(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"),
-                "the first one to wait for the lock")
+            wait_until(
+                lambda: service.db.value(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                ),
+                "the first one to wait for the lock",
+            )
             reply = quick.send()
             assert reply.status == 503 and reply.problem() == "overloaded" and reply.headers["retry-after"] == "1"
             blocker.execute("ROLLBACK")

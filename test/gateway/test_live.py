@@ -82,7 +82,9 @@ def test_a_run_is_told_from_its_beginning_to_its_end(shared_service, noop):
         kind, data = stream.next()
         assert kind == "job" and data["connection_id"] == connection and data["job_id"] == job
         assert data["job"]["status"] == "queued" and data["execution"] is None
-        claimed, claim = db.row("SELECT job_id, claim_token FROM sync.claim_jobs('by hand', 100) WHERE job_id = %s", job)
+        claimed, claim = db.row(
+            "SELECT job_id, claim_token FROM sync.claim_jobs('by hand', 100) WHERE job_id = %s", job
+        )
         *_, (kind, data) = stream.until(lambda kind, data: kind == "job" and data["job"]["status"] == "running")
         assert data["job"]["id"] == claimed
         db.run("SELECT sync.complete_job(%s, %s, '[]'::jsonb, NULL, false, NULL)", job, claim)
@@ -102,7 +104,9 @@ def test_each_kind_of_object(shared_service, noop):
         assert data["schedule_id"] == schedule and data["schedule"]["name"] == "nightly"
         db.run("SELECT sync.delete_schedule(%s)", schedule)
         stream.until(lambda kind, data: kind == "schedule" and data["schedule"] is None)
-        setting = db.value("SELECT sync.create_notification(%s, 'in_app', '{failure}', '{\"users\": [\"u\"]}')", noop[0])
+        setting = db.value(
+            "SELECT sync.create_notification(%s, 'in_app', '{failure}', '{\"users\": [\"u\"]}')", noop[0]
+        )
         *_, (_, data) = stream.until(lambda kind, data: kind == "notification")
         assert data["id"] == setting and data["connection_id"] is None
         db.run("DELETE FROM sync.connections WHERE id = %s", connection)
@@ -197,7 +201,10 @@ def test_a_burst_is_told_in_full(shared_service, noop):
     db = shared_service.db
     tenant, _, token = noop
     with Stream(shared_service.gateways[0], token) as stream:
-        db.run("INSERT INTO sync.connections (tenant_id, provider_slug) SELECT %s, 'noop' FROM generate_series(1, 900)", tenant)
+        db.run(
+            "INSERT INTO sync.connections (tenant_id, provider_slug) SELECT %s, 'noop' FROM generate_series(1, 900)",
+            tenant,
+        )
         created = set()
         while len(created) < 900:
             kind, data = stream.next()
@@ -210,8 +217,11 @@ def test_who_does_not_read_is_told_to_read_anew(shared_service, noop):
     tenant, connection, token = noop
     with Stream(shared_service.gateways[0], token, buffer=4096) as stream:
         # More than all buffers on the way take.
-        db.run("INSERT INTO sync.connections (tenant_id, provider_slug, name)"
-               " SELECT %s, 'noop', repeat('x', 100000) FROM generate_series(1, 300)", tenant)
+        db.run(
+            "INSERT INTO sync.connections (tenant_id, provider_slug, name)"
+            " SELECT %s, 'noop', repeat('x', 100000) FROM generate_series(1, 300)",
+            tenant,
+        )
         metric = b"sync_gateway_stream_overflows_total "
         gateway = shared_service.gateways[0]
         wait_until(lambda: int(gateway.get("/metrics").body.split(b"\n" + metric)[1].split()[0]) > 0, "an overflow")
@@ -226,7 +236,9 @@ def test_a_revoked_token_ends_its_streams(shared_service, noop):
     other = shared_service.token(tenant, ("read",), name="other")
     gateway = shared_service.gateways[0]
     with Stream(gateway, token) as stream, Stream(gateway, other) as remains:
-        db.run("SELECT sync.revoke_api_token(id) FROM sync.api_tokens WHERE tenant_id = %s AND name = 'test'", tenant)
+        db.run(
+            "SELECT sync.revoke_api_token(id) FROM sync.api_tokens WHERE tenant_id = %s AND name = 'test'", tenant
+        )
         kind, data = stream.until(lambda kind, data: kind == END)[-1]
         assert "revoked" in data["reason"]
         assert stream.client.rest() == b""

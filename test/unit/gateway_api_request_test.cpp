@@ -71,9 +71,10 @@ TEST(ApiDocument, TellsWhatAPathTakes) {
 }
 
 TEST(ApiDocument, HasNothingUnderOtherPaths) {
-    for (const char* path : {"/api/v2", "/api/v2/", "/api/v2/nothing", "/api/v1/sync-schedules", "/api/v2/sync-schedules/",
-                             "/api/v2/sync-schedules/%zz", "/api/v2/../sync-schedules", "/api/v2//sync-schedules",
-                             "/api/v2/sync-schedules/%2e%2e/connections/7/explain"}) {
+    for (const char* path :
+         {"/api/v2", "/api/v2/", "/api/v2/nothing", "/api/v1/sync-schedules", "/api/v2/sync-schedules/",
+          "/api/v2/sync-schedules/%zz", "/api/v2/../sync-schedules", "/api/v2//sync-schedules",
+          "/api/v2/sync-schedules/%2e%2e/connections/7/explain"}) {
         const ApiRoute route = document().find("GET", path);
         EXPECT_EQ(route.operation, nullptr) << path;
     }
@@ -87,18 +88,25 @@ TEST(ApiDocument, RefusesPartsThatDoNotFit) {
     EXPECT_THROW(made(R"({"openapi":"3.1.0","paths":{}})", R"({"openapi":"3.1.0"})"), std::runtime_error);
     EXPECT_THROW(made(R"({"paths":{"/a":{"get":{}}}})", "{}"), std::runtime_error);
     EXPECT_THROW(made(R"({"paths":{"/a":{"get":{"operationId":"a","responses":{"200":{}},"security":[],
-        "parameters":[{"$ref":"#/components/parameters/None"}]}}}})", "{}"), std::runtime_error);
-    EXPECT_THROW(made(R"({"paths":{"/a":{"get":{"operationId":"a","security":[],"responses":{"400":{}}}}}})", "{}"),
+        "parameters":[{"$ref":"#/components/parameters/None"}]}}}})",
+                      "{}"),
                  std::runtime_error);
-    EXPECT_THROW(made(R"({"paths":{"/a":{"get":{"operationId":"a","security":[],"responses":{"200":{}},
+    EXPECT_THROW(
+        made(R"({"paths":{"/a":{"get":{"operationId":"a","security":[],"responses":{"400":{}}}}}})", "{}"),
+        std::runtime_error);
+    EXPECT_THROW(
+        made(
+            R"({"paths":{"/a":{"get":{"operationId":"a","security":[],"responses":{"200":{}},
         "requestBody":{"content":{"application/json":{"schema":{"$ref":"#/components/schemas/Loop"}}}}}}}})",
-                      R"({"components":{"schemas":{"Loop":{"properties":{"x":{"$ref":"#/components/schemas/Loop"}}}}}})"),
-                 std::runtime_error);
+            R"({"components":{"schemas":{"Loop":{"properties":{"x":{"$ref":"#/components/schemas/Loop"}}}}}})"),
+        std::runtime_error);
 }
 
 TEST(ApiRequest, TakesParametersByTheirType) {
     const ApiRequest request = taken(request_of(
-        "GET", "/api/v2/sync-schedules?connection_id=7&is_active=true&schedule_type=daily,weekly&name=a%20%22b%22+c"));
+        "GET",
+        "/api/v2/"
+        "sync-schedules?connection_id=7&is_active=true&schedule_type=daily,weekly&name=a%20%22b%22+c"));
     EXPECT_EQ(request.parameters,
               R"({"connection_id":7,"is_active":true,"schedule_type":["daily","weekly"],"name":"a \"b\" c",)"
               R"("sort":"id","limit":50})");
@@ -130,7 +138,8 @@ TEST(ApiRequest, NamesTheParameterThatIsWrong) {
 
 TEST(ApiRequest, RefusesQueriesThatAreNotText) {
     for (const char* query : {"name=%", "name=%4", "name=%ff", "name=%00", "name=%0a", "%c3=1"}) {
-        EXPECT_EQ(refused(request_of("GET", std::string("/api/v2/sync-schedules?") + query)).code, "malformed_query")
+        EXPECT_EQ(refused(request_of("GET", std::string("/api/v2/sync-schedules?") + query)).code,
+                  "malformed_query")
             << query;
     }
 }
@@ -156,8 +165,10 @@ TEST(ApiRequest, ChecksTheBodyByItsSchema) {
           "/schedule_type must be one of realtime, hourly, daily, weekly, monthly, custom");
     check(R"({"connection_id":"1","name":"a","schedule_type":"daily"})", "/connection_id",
           "/connection_id must be of type integer");
-    check(R"({"connection_id":1,"name":"","schedule_type":"daily"})", "/name", "/name must have at least 1 characters");
-    check(R"({"connection_id":1,"name":"a","schedule_type":"daily","a/b~":1})", "/a~1b~0", "/a~1b~0 is not known here");
+    check(R"({"connection_id":1,"name":"","schedule_type":"daily"})", "/name",
+          "/name must have at least 1 characters");
+    check(R"({"connection_id":1,"name":"a","schedule_type":"daily","a/b~":1})", "/a~1b~0",
+          "/a~1b~0 is not known here");
     check(R"({"connection_id":1.5,"name":"a","schedule_type":"daily"})", "/connection_id",
           "/connection_id must be of type integer");
     check(R"([1])", "", "the body must be of type object");
@@ -165,7 +176,8 @@ TEST(ApiRequest, ChecksTheBodyByItsSchema) {
 }
 
 TEST(ApiRequest, TakesWhatItIsGivenBack) {
-    const ApiRequest request = taken(request_of("PUT", "/api/v2/sync-schedules/3",
+    const ApiRequest request = taken(request_of(
+        "PUT", "/api/v2/sync-schedules/3",
         R"({"id":3,"name":"a","schedule_type":"daily","next_run_at":"2026-01-01T00:00:00Z","live_job":null})"));
     EXPECT_EQ(request.parameters, R"({"id":3})");
 }
@@ -174,8 +186,9 @@ TEST(ApiRequest, RefusesBodiesThatAreNotJson) {
     const auto code = [](const std::string& body) {
         return refused(request_of("POST", "/api/v2/sync-schedules", body)).code;
     };
-    for (const char* body : {"{", "{'a':1}", R"({"a":1}x)", R"({"a":1e999})", R"({"a":01})", "nul", R"({"a":"\ud800"})",
-                             "{\"a\":\"\xff\"}", "{\"a\":\"\xc0\xaf\"}", R"({"a":NaN})", "[1,]", "\xef\xbb\xbf{}x"}) {
+    for (const char* body :
+         {"{", "{'a':1}", R"({"a":1}x)", R"({"a":1e999})", R"({"a":01})", "nul", R"({"a":"\ud800"})",
+          "{\"a\":\"\xff\"}", "{\"a\":\"\xc0\xaf\"}", R"({"a":NaN})", "[1,]", "\xef\xbb\xbf{}x"}) {
         EXPECT_EQ(code(body), "malformed_json") << body;
     }
     EXPECT_EQ(code(std::string(100000, '[')), "malformed_json");
@@ -218,7 +231,8 @@ TEST(ApiRequest, GoesOnAfterACursorOfTheSameList) {
 TEST(UrlDecode, ReadsQueries) {
     const auto pairs = parse_query("a=1&&b&c=%3D%26&=x");
     ASSERT_TRUE(pairs.has_value());
-    EXPECT_EQ(*pairs, (std::vector<std::pair<std::string, std::string>>{{"a", "1"}, {"b", ""}, {"c", "=&"}, {"", "x"}}));
+    EXPECT_EQ(*pairs, (std::vector<std::pair<std::string, std::string>>{
+                          {"a", "1"}, {"b", ""}, {"c", "=&"}, {"", "x"}}));
     EXPECT_EQ(url_decode("a+b%2B", true), "a b+");
     EXPECT_EQ(url_decode("a+b", false), "a+b");
     EXPECT_EQ(url_decode("%c3%a9", false), "\xc3\xa9");

@@ -23,9 +23,10 @@ std::string error_of(std::string_view text) {
 }
 
 TEST(OperationSql, PutsDefinitionsIn) {
-    const auto operations = read("-- define inner\nb\n\n-- define outer\na {{inner}} {{own}}\n\n"
-                                 "-- operation one\n-- with own: c\nSELECT {{outer}};\nSELECT 2;\n"
-                                 "-- operation two\n-- with own: d\nSELECT {{outer}};\n");
+    const auto operations = read(
+        "-- define inner\nb\n\n-- define outer\na {{inner}} {{own}}\n\n"
+        "-- operation one\n-- with own: c\nSELECT {{outer}};\nSELECT 2;\n"
+        "-- operation two\n-- with own: d\nSELECT {{outer}};\n");
     ASSERT_EQ(operations.at("one").statements.size(), 2U);
     EXPECT_EQ(operations.at("one").statements[0], "SELECT a b c");
     EXPECT_EQ(operations.at("two").statements[0], "SELECT a b d");
@@ -34,15 +35,18 @@ TEST(OperationSql, PutsDefinitionsIn) {
 TEST(OperationSql, TellsWhatIsWrong) {
     EXPECT_EQ(error_of("-- operation a\nSELECT {{none}};\n"), "operation a: {{none}} is not defined");
     EXPECT_EQ(error_of("-- operation a\nSELECT 1\n"), "a statement is not ended by ;");
-    EXPECT_EQ(error_of("-- operation a\nSELECT 1;\n-- operation a\nSELECT 1;\n"), "a.sql:3: operation a is there twice");
+    EXPECT_EQ(error_of("-- operation a\nSELECT 1;\n-- operation a\nSELECT 1;\n"),
+              "a.sql:3: operation a is there twice");
     EXPECT_EQ(error_of("-- operation a\n"), "operation a has no statements");
     EXPECT_EQ(error_of("-- sort a: b::int\n"), "a.sql:1: a sort that belongs to no operation or has no name");
-    EXPECT_EQ(error_of("-- operation a\n-- sort x: b\nSELECT 1;\n"), "a.sql:2: a sort's expression has no type: b");
+    EXPECT_EQ(error_of("-- operation a\n-- sort x: b\nSELECT 1;\n"),
+              "a.sql:2: a sort's expression has no type: b");
     EXPECT_EQ(error_of("-- operation a\nSELECT {{key}};\n"), "operation a: {{key}} is not defined");
 }
 
 TEST(OperationSql, PassesAsManyParametersAsAStatementNames) {
-    const auto operations = read("-- operation a\nSELECT 1;\nSELECT $1::jsonb;\nSELECT $1::jsonb, $2::jsonb;\nSELECT $2::jsonb;\n");
+    const auto operations = read(
+        "-- operation a\nSELECT 1;\nSELECT $1::jsonb;\nSELECT $1::jsonb, $2::jsonb;\nSELECT $2::jsonb;\n");
     ApiRequest request;
     request.parameters = "{\"p\":1}";
     request.body = "{\"b\":1}";
@@ -65,7 +69,8 @@ TEST(OperationSql, KeepsTheLinesOfGivenParametersAlone) {
 }
 
 TEST(OperationSql, ALineOfAParameterStaysOne) {
-    const auto operations = read("-- define two\na\nb\n\n-- operation a\nSELECT 1\n--? x: AND {{two}} = 1\n;\n");
+    const auto operations =
+        read("-- define two\na\nb\n\n-- operation a\nSELECT 1\n--? x: AND {{two}} = 1\n;\n");
     ApiRequest request;
     EXPECT_EQ(operations.at("a").bind(request)[0].sql, "SELECT 1\n");
     request.given = {"x"};
@@ -73,8 +78,9 @@ TEST(OperationSql, ALineOfAParameterStaysOne) {
 }
 
 TEST(OperationSql, OrdersAndGoesOn) {
-    const auto operations = read("-- operation a\n-- sort name: COALESCE(n.x, 'a')::text, n.id::bigint\n"
-                                 "SELECT {{key}} FROM n WHERE true {{after}}\n{{order}};\n");
+    const auto operations = read(
+        "-- operation a\n-- sort name: COALESCE(n.x, 'a')::text, n.id::bigint\n"
+        "SELECT {{key}} FROM n WHERE true {{after}}\n{{order}};\n");
     ApiRequest request;
     request.order = PageOrder{"name", false, ""};
     EXPECT_EQ(operations.at("a").bind(request)[0].sql,
@@ -83,7 +89,8 @@ TEST(OperationSql, OrdersAndGoesOn) {
     request.order = PageOrder{"name", true, "[\"b\",2]"};
     EXPECT_EQ(operations.at("a").bind(request)[0].sql,
               "SELECT json_build_array(COALESCE(n.x, 'a'), n.id) FROM n WHERE true "
-              "AND (COALESCE(n.x, 'a'), n.id) < (($1::jsonb #>> '{after,0}')::text, ($1::jsonb #>> '{after,1}')::bigint)\n"
+              "AND (COALESCE(n.x, 'a'), n.id) < (($1::jsonb #>> '{after,0}')::text, ($1::jsonb #>> "
+              "'{after,1}')::bigint)\n"
               "ORDER BY COALESCE(n.x, 'a') DESC, n.id DESC\n");
 }
 
@@ -97,7 +104,9 @@ TEST(OperationSql, HasTheOperationsOfTheDescription) {
         }
         ASSERT_TRUE(operations.contains(operation.id)) << operation.id;
         for (const ApiParameter& parameter : operation.parameters) {
-            EXPECT_EQ(parameter.name == "sort", parameter.name == "sort" && operations.at(operation.id).is_list()) << operation.id;
+            EXPECT_EQ(parameter.name == "sort",
+                      parameter.name == "sort" && operations.at(operation.id).is_list())
+                << operation.id;
         }
     }
 }

@@ -158,7 +158,8 @@ unsigned success_of(const Value& source, std::string_view where) {
     refuse(where, "no response of success is described");
 }
 
-ApiOperation read_operation(std::string_view path, std::string_view method, const Value& item, const Value& source) {
+ApiOperation read_operation(std::string_view path, std::string_view method, const Value& item,
+                            const Value& source) {
     ApiOperation operation;
     operation.id = text_of(source, "operationId");
     if (operation.id.empty()) {
@@ -234,7 +235,8 @@ ApiDocument::ApiDocument(const std::vector<EmbeddedText>& parts) {
         for (const std::string_view method : kMethods) {
             const auto source = item.value.FindMember(std::string(method).c_str());
             if (source != item.value.MemberEnd()) {
-                operations_.push_back(read_operation(item.name.GetString(), method, item.value, source->value));
+                operations_.push_back(
+                    read_operation(item.name.GetString(), method, item.value, source->value));
             }
         }
     }

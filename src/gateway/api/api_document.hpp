@@ -1,7 +1,7 @@
 #pragma once
 
-// The description of the API (OpenAPI 3.1), which is both what clients are served and what requests are checked
-// by: routes, scopes, parameters and bodies are written down once.
+// The description of the API (OpenAPI 3.1), which is both what clients are served and what requests are
+// checked by: routes, scopes, parameters and bodies are written down once.
 
 #include <memory>
 #include <optional>
@@ -26,20 +26,20 @@ struct ApiParameter {
 };
 
 struct ApiOperation {
-    std::string id;      // operationId: the name of its statements, see operation_sql.hpp
-    std::string method;  // upper case
-    std::vector<std::string> path;  // segments below the base path; "{name}" stands for a path parameter
+    std::string id;                    // operationId: the name of its statements, see operation_sql.hpp
+    std::string method;                // upper case
+    std::vector<std::string> path;     // segments below the base path; "{name}" stands for a path parameter
     std::optional<std::string> scope;  // what a token has to have; none: no token is asked for
     std::vector<ApiParameter> parameters;
     std::optional<JsonSchema> body;
     bool body_required = false;
     std::string body_type = "application/json";
-    unsigned status = 200;  // of success, unless the statements say another
+    unsigned status = 200;    // of success, unless the statements say another
     bool idempotent = false;  // takes Idempotency-Key
 };
 
 struct ApiRoute {
-    const ApiOperation* operation = nullptr;             // null: there is no such path or method
+    const ApiOperation* operation = nullptr;                       // null: there is no such path or method
     std::vector<std::pair<std::string, std::string>> path_values;  // decoded
     std::string allow;  // methods that the path has; empty: there is no such path
 };

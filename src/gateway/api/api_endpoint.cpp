@@ -16,13 +16,15 @@ namespace {
 
 namespace asio = boost::asio;
 
-// Made by a deadlock or by a serialization failure: nothing has happened, and the next try goes through as a rule.
+// Made by a deadlock or by a serialization failure: nothing has happened, and the next try goes through as a
+// rule.
 constexpr int kMaxTries = 3;
 constexpr std::size_t kMaxToken = 200;
 constexpr std::string_view kOpenApi = "getOpenApi";
 
 std::int64_t unix_now() {
-    return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+    return std::chrono::duration_cast<std::chrono::seconds>(
+               std::chrono::system_clock::now().time_since_epoch())
         .count();
 }
 
@@ -37,9 +39,10 @@ PgStatement begin_request(const ApiOperation& operation, const HttpRequest& requ
     if (operation.scope && !operation.scope->empty()) {
         scope = *operation.scope;
     }
-    return {"SELECT requests_per_minute, granted, remaining, ceil(extract(epoch FROM resets_at))::bigint "
-            "FROM sync.begin_request($1, $2, $3, $4, $5::int)",
-            {token, scope, optional_header(request, "x-actor"), request.request_id, std::to_string(take)}};
+    return {
+        "SELECT requests_per_minute, granted, remaining, ceil(extract(epoch FROM resets_at))::bigint "
+        "FROM sync.begin_request($1, $2, $3, $4, $5::int)",
+        {token, scope, optional_header(request, "x-actor"), request.request_id, std::to_string(take)}};
 }
 
 BudgetGrant grant_of(const PGresult* result) {
@@ -85,11 +88,13 @@ ApiEndpoint::ApiEndpoint(PgPool& pool, Logger& log)
         const bool known = statements_.contains(operation.id);
         used += known ? 1 : 0;
         if (!known && operation.id != kOpenApi && operation.id != "streamEvents") {
-            throw std::runtime_error("operation " + operation.id + " of the API's description has no statements");
+            throw std::runtime_error("operation " + operation.id +
+                                     " of the API's description has no statements");
         }
     }
     if (used != statements_.size()) {
-        throw std::runtime_error("there are statements of operations that the API's description does not have");
+        throw std::runtime_error(
+            "there are statements of operations that the API's description does not have");
     }
 }
 
@@ -104,11 +109,11 @@ HttpReply ApiEndpoint::refuse(const PgOutcome& outcome, const HttpRequest& reque
 asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
     const ApiRoute route = document_.find(request.method, request.path);
     if (route.operation == nullptr) {
-        HttpReply reply = refuse(route.allow.empty()
-                                     ? Problem{404, "not_found", "There is no such path", request.path, "", ""}
-                                     : Problem{405, "method_not_allowed", "The path does not take that method",
-                                               "it takes " + route.allow, "", ""},
-                                 request);
+        HttpReply reply = refuse(
+            route.allow.empty() ? Problem{404, "not_found", "There is no such path", request.path, "", ""}
+                                : Problem{405, "method_not_allowed", "The path does not take that method",
+                                          "it takes " + route.allow, "", ""},
+            request);
         if (!route.allow.empty()) {
             reply.headers.emplace_back("Allow", route.allow);
         }
@@ -116,8 +121,10 @@ asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
     }
     const ApiOperation& operation = *route.operation;
     if (operation.id == kOpenApi) {
-        co_return HttpReply{200, {{"Content-Type", "application/json"}, {"Cache-Control", "max-age=300"}},
-                            document_.text(), nullptr};
+        co_return HttpReply{200,
+                            {{"Content-Type", "application/json"}, {"Cache-Control", "max-age=300"}},
+                            document_.text(),
+                            nullptr};
     }
     const std::string token = token_of(request);
     BudgetState budget;
@@ -140,7 +147,8 @@ asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
 
 asio::awaitable<std::optional<HttpReply>> ApiEndpoint::take_budget(const ApiOperation& operation,
                                                                    const HttpRequest& request,
-                                                                   const std::string& token, BudgetState& state) {
+                                                                   const std::string& token,
+                                                                   BudgetState& state) {
     if (token.empty()) {
         HttpReply reply = refuse(Problem{401, "unauthenticated", "A token is needed",
                                          "give one in the header Authorization: Bearer TOKEN", "", ""},
@@ -166,7 +174,8 @@ asio::awaitable<std::optional<HttpReply>> ApiEndpoint::take_budget(const ApiOper
             Problem{429, "rate_limited", "Too many requests",
                     "this token may make " + std::to_string(*state.limit) + " requests a minute", "", ""},
             request);
-        reply.headers.emplace_back("Retry-After", std::to_string(std::max<std::int64_t>(state.reset_seconds, 1)));
+        reply.headers.emplace_back("Retry-After",
+                                   std::to_string(std::max<std::int64_t>(state.reset_seconds, 1)));
         co_return reply;
     }
     co_return std::nullopt;
@@ -203,9 +212,10 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
     }
     std::vector<PgStatement> statements;
     statements.push_back(begin_request(operation, request, token, 0));
-    statements.push_back({"SELECT replayed, status, headers ->> 'Location', headers ->> 'ETag', body "
-                          "FROM sync.begin_idempotent($1, $2, $3)",
-                          {key, operation.id, request_hash(request)}});
+    statements.push_back(
+        {"SELECT replayed, status, headers ->> 'Location', headers ->> 'ETag', body "
+         "FROM sync.begin_idempotent($1, $2, $3)",
+         {key, operation.id, request_hash(request)}});
     PgOutcome outcome = co_await lease->run(std::move(statements));
     if (!outcome.done()) {
         co_return refuse(outcome, request);
@@ -232,8 +242,8 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
     co_return reply;
 }
 
-HttpReply ApiEndpoint::reply_of(const ApiOperation& operation, const HttpRequest& request, const ApiRequest& read,
-                                const PgOutcome& outcome) const {
+HttpReply ApiEndpoint::reply_of(const ApiOperation& operation, const HttpRequest& request,
+                                const ApiRequest& read, const PgOutcome& outcome) const {
     const PGresult* result = outcome.results.back().get();
     const bool found = !nothing_found(outcome);
     if (read.order && found) {

@@ -1,7 +1,8 @@
 #pragma once
 
-// /api/v2: each request is one operation of the API's description, which is one transaction of the statements that go
-// by its name, under the rights and the tenant of the request's token. Nothing is decided here that psql could not do.
+// /api/v2: each request is one operation of the API's description, which is one transaction of the statements
+// that go by its name, under the rights and the tenant of the request's token. Nothing is decided here that
+// psql could not do.
 
 #include <map>
 #include <optional>
@@ -29,7 +30,8 @@ class ApiEndpoint : public Handler {
     // The refusal of a request that has no token, a bad one, or too many requests.
     boost::asio::awaitable<std::optional<HttpReply>> take_budget(const ApiOperation& operation,
                                                                  const HttpRequest& request,
-                                                                 const std::string& token, BudgetState& state);
+                                                                 const std::string& token,
+                                                                 BudgetState& state);
     boost::asio::awaitable<HttpReply> run(const ApiOperation& operation, const HttpRequest& request,
                                           const std::string& token, const ApiRequest& read);
     boost::asio::awaitable<HttpReply> run_once(const ApiOperation& operation, const HttpRequest& request,

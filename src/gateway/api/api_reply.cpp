@@ -38,7 +38,8 @@ HttpReply list_reply(const PGresult* result, const ApiRequest& request) {
     }
     reply.body += R"(],"next":)";
     if (rows > shown && shown > 0) {
-        reply.body += '"' + make_page_cursor(*request.order, request.filters, Row(result, shown - 1).text(0)) + '"';
+        reply.body +=
+            '"' + make_page_cursor(*request.order, request.filters, Row(result, shown - 1).text(0)) + '"';
     } else {
         reply.body += "null";
     }
@@ -59,7 +60,8 @@ HttpReply object_reply(const PGresult* result, unsigned status, const HttpReques
         const std::string tag = '"' + *version + '"';
         reply.headers.emplace_back("ETag", tag);
         const std::string* known = request.header("if-none-match");
-        if (known != nullptr && (request.method == "GET" || request.method == "HEAD") && names_tag(*known, tag)) {
+        if (known != nullptr && (request.method == "GET" || request.method == "HEAD") &&
+            names_tag(*known, tag)) {
             reply.status = 304;
             return reply;
         }

@@ -10,11 +10,12 @@
 
 namespace sync_engine {
 
-// Of rows (key, item), one more than asked for where there is another page: {"items": [...], "next": CURSOR or null}.
+// Of rows (key, item), one more than asked for where there is another page: {"items": [...], "next": CURSOR
+// or null}.
 HttpReply list_reply(const PGresult* result, const ApiRequest& request);
 
-// Of one row with columns by name: body (JSON), and where there are such, status, version (which becomes the ETag,
-// and 304 where the client has that one) and location. `status`: unless a column tells.
+// Of one row with columns by name: body (JSON), and where there are such, status, version (which becomes the
+// ETag, and 304 where the client has that one) and location. `status`: unless a column tells.
 HttpReply object_reply(const PGresult* result, unsigned status, const HttpRequest& request);
 
 // Of (replayed, status, location, etag, body).

@@ -35,18 +35,24 @@ class DepthLimit : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, DepthL
 
 constexpr unsigned kParseFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
 
+Problem malformed(const std::string& detail) {
+    return {400, "malformed_json", "The body is not JSON", detail, "", ""};
+}
+
 std::optional<Problem> parse_body(const std::string& text, rapidjson::Document& document) {
+    // The parser would take it for the end, and what comes behind would go unread.
+    if (const std::size_t nul = text.find('\0'); nul != std::string::npos) {
+        return malformed("There is a zero byte. At byte " + std::to_string(nul) + ".");
+    }
     DepthLimit depth;
     rapidjson::Reader reader;
     rapidjson::MemoryStream stream(text.data(), text.size());
     const rapidjson::ParseResult looked = reader.Parse<kParseFlags>(stream, depth);
     if (looked.IsError()) {
         const bool deep = looked.Code() == rapidjson::kParseErrorTermination;
-        return Problem{400, "malformed_json", "The body is not JSON",
-                       deep ? "it is nested deeper than " + std::to_string(kMaxDepth)
-                            : std::string(rapidjson::GetParseError_En(looked.Code())) + " At byte " +
-                                  std::to_string(looked.Offset()) + ".",
-                       "", ""};
+        return malformed(deep ? "it is nested deeper than " + std::to_string(kMaxDepth)
+                              : std::string(rapidjson::GetParseError_En(looked.Code())) + " At byte " +
+                                    std::to_string(looked.Offset()) + ".");
     }
     document.Parse<kParseFlags>(text.data(), text.size());
     return std::nullopt;
@@ -68,14 +74,19 @@ std::optional<Problem> read_body(const ApiOperation& operation, const HttpReques
     }
     if (request.body.empty()) {
         if (operation.body_required) {
-            return Problem{400, "body_missing", "The request has no body", "a JSON object is expected", "", ""};
+            return Problem{400, "body_missing", "The request has no body", "a JSON object is expected", "",
+                           ""};
         }
         out.body = "{}";
         return std::nullopt;
     }
     if (!is_json(request.header("content-type"), operation.body_type)) {
-        return Problem{415, "unsupported_media_type", "The content type is not supported",
-                       "use " + operation.body_type, "", ""};
+        return Problem{415,
+                       "unsupported_media_type",
+                       "The content type is not supported",
+                       "use " + operation.body_type,
+                       "",
+                       ""};
     }
     rapidjson::Document document;
     if (auto problem = parse_body(request.body, document)) {
@@ -83,7 +94,8 @@ std::optional<Problem> read_body(const ApiOperation& operation, const HttpReques
     }
     if (const auto fault = operation.body->check(document)) {
         const std::string name = fault->pointer.empty() ? "the body" : fault->pointer;
-        return Problem{422, "invalid", "The request is not valid", name + " " + fault->message, fault->pointer, ""};
+        return Problem{
+            422, "invalid", "The request is not valid", name + " " + fault->message, fault->pointer, ""};
     }
     out.body = request.body;
     return std::nullopt;
@@ -96,8 +108,9 @@ std::optional<std::string> as_json(ApiParameter::Type type, const std::string& t
         case ApiParameter::Type::integer: {
             std::int64_t number = 0;
             const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-            return error == std::errc() && end == text.data() + text.size() ? std::optional(std::to_string(number))
-                                                                            : std::nullopt;
+            return error == std::errc() && end == text.data() + text.size()
+                       ? std::optional(std::to_string(number))
+                       : std::nullopt;
         }
         case ApiParameter::Type::boolean:
             return text == "true" || text == "false" ? std::optional(text) : std::nullopt;
@@ -126,7 +139,8 @@ const std::string* value_of(const ApiParameter& parameter, const ApiRoute& route
                             const HttpRequest& request) {
     if (parameter.place == ApiParameter::Place::header) {
         std::string name = parameter.name;
-        std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+        std::transform(name.begin(), name.end(), name.begin(),
+                       [](unsigned char c) { return std::tolower(c); });
         return request.header(name);
     }
     const Pairs& pairs = parameter.place == ApiParameter::Place::path ? route.path_values : query;
@@ -175,7 +189,8 @@ void add_member(std::string& object, const std::string& name, const std::string&
     object += ":" + json;
 }
 
-std::optional<Problem> read_parameter(const ApiParameter& parameter, const std::string* text, ApiRequest& out) {
+std::optional<Problem> read_parameter(const ApiParameter& parameter, const std::string* text,
+                                      ApiRequest& out) {
     if (text == nullptr) {
         if (parameter.required) {
             return bad_parameter(parameter.name, "is missing");
@@ -218,8 +233,12 @@ std::optional<Problem> read_order(const Pairs& query, ApiRequest& out) {
     order.sort.erase(0, order.descending ? 1 : 0);
     if (parameters.HasMember("cursor") &&
         !read_page_cursor(parameters["cursor"].GetString(), list_filters(query), order)) {
-        return Problem{400, "invalid_cursor", "The cursor is not one of this list",
-                       "a cursor goes with the sort and the filters that it was made with", "cursor", ""};
+        return Problem{400,
+                       "invalid_cursor",
+                       "The cursor is not one of this list",
+                       "a cursor goes with the sort and the filters that it was made with",
+                       "cursor",
+                       ""};
     }
     if (!order.after.empty()) {
         add_member(out.parameters, "after", order.after);
@@ -236,7 +255,8 @@ std::variant<ApiRequest, Problem> read_api_request(const ApiRoute& route, const 
     const ApiOperation& operation = *route.operation;
     const auto query = parse_query(request.query);
     if (!query) {
-        return Problem{400, "malformed_query", "The query cannot be read", "it is not percent-encoded UTF-8", "", ""};
+        return Problem{
+            400, "malformed_query", "The query cannot be read", "it is not percent-encoded UTF-8", "", ""};
     }
     if (auto problem = unknown_in(operation, *query)) {
         return std::move(*problem);

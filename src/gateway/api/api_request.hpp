@@ -15,16 +15,16 @@
 namespace sync_engine {
 
 struct ApiRequest {
-    std::string parameters;            // a JSON object; what was not given and has no default is not in it
-    std::optional<std::string> body;   // JSON, as it was sent
-    std::vector<std::string> given;    // names of the parameters in it
-    std::optional<PageOrder> order;    // of lists
-    std::string filters;               // what the list is restricted by
-    std::size_t limit = 0;             // rows of a page
+    std::string parameters;           // a JSON object; what was not given and has no default is not in it
+    std::optional<std::string> body;  // JSON, as it was sent
+    std::vector<std::string> given;   // names of the parameters in it
+    std::optional<PageOrder> order;   // of lists
+    std::string filters;              // what the list is restricted by
+    std::size_t limit = 0;            // rows of a page
 };
 
-// The request, or what is wrong with it: 400 for parameters and bodies that cannot be read, 415 for another content
-// type, 422 for a body that is not as its schema asks.
+// The request, or what is wrong with it: 400 for parameters and bodies that cannot be read, 415 for another
+// content type, 422 for a body that is not as its schema asks.
 std::variant<ApiRequest, Problem> read_api_request(const ApiRoute& route, const HttpRequest& request);
 
 }  // namespace sync_engine

@@ -1,7 +1,7 @@
 #pragma once
 
-// Values checked against the schemas of the API's description: the part of JSON Schema that RapidJSON's validator
-// knows, which is that of draft 4.
+// Values checked against the schemas of the API's description: the part of JSON Schema that RapidJSON's
+// validator knows, which is that of draft 4.
 
 #include <memory>
 #include <optional>

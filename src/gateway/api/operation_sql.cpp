@@ -34,7 +34,8 @@ void put_in(std::string& statement, const std::string& name, const std::string& 
     const std::string variable = "{{" + name + "}}";
     std::string one_line = text;
     std::replace(one_line.begin(), one_line.end(), '\n', ' ');
-    for (std::size_t at = statement.find(variable); at != std::string::npos; at = statement.find(variable, at)) {
+    for (std::size_t at = statement.find(variable); at != std::string::npos;
+         at = statement.find(variable, at)) {
         const std::size_t line = statement.rfind('\n', at) + 1;
         const bool conditional = starts_with(std::string_view(statement).substr(line), kIf);
         statement.replace(at, variable.size(), conditional ? one_line : text);
@@ -121,7 +122,8 @@ class SqlReader {
             if (operation_.empty() || colon == std::string_view::npos) {
                 throw std::runtime_error("a definition that belongs to no operation or has no name");
             }
-            own_[operation_][trimmed(line.substr(kWith.size(), colon - kWith.size()))] = line.substr(colon + 2);
+            own_[operation_][trimmed(line.substr(kWith.size(), colon - kWith.size()))] =
+                line.substr(colon + 2);
         } else if (starts_with(line, kSort)) {
             const std::size_t colon = line.find(": ");
             if (operation_.empty() || colon == std::string_view::npos) {
@@ -156,7 +158,8 @@ class SqlReader {
     }
 
     static void check(const std::string& id, const OperationSql& operation, const std::string& statement) {
-        for (std::size_t at = statement.find("{{"); at != std::string::npos; at = statement.find("{{", at + 2)) {
+        for (std::size_t at = statement.find("{{"); at != std::string::npos;
+             at = statement.find("{{", at + 2)) {
             const std::string name = statement.substr(at + 2, statement.find("}}", at) - at - 2);
             if (!operation.is_list() || (name != "key" && name != "after" && name != "order")) {
                 throw std::runtime_error("operation " + id + ": {{" + name + "}} is not defined");
@@ -236,7 +239,8 @@ std::vector<PgStatement> OperationSql::bind(const ApiRequest& request) const {
     for (const std::string& statement : statements) {
         PgStatement made;
         made.sql = rendered(statement, *this, request);
-        // As many parameters as the statement names: of one that it does not, the server could not tell the type.
+        // As many parameters as the statement names: of one that it does not, the server could not tell the
+        // type.
         const bool names_parameters = made.sql.find("$1") != std::string::npos;
         if (names_parameters) {
             made.params.emplace_back(request.parameters);

@@ -46,6 +46,9 @@ std::string from_url(std::string text) {
 }
 
 bool is_array(const std::string& text) {
+    if (text.find('\0') != std::string::npos) {
+        return false;  // where the parser would stop
+    }
     rapidjson::Document document;
     document.Parse<rapidjson::kParseIterativeFlag>(text.data(), text.size());
     return !document.HasParseError() && document.IsArray();

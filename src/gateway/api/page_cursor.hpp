@@ -1,7 +1,7 @@
 #pragma once
 
-// Pages of lists: by which sort, and after which row. A client gets a row's place as an opaque text that holds the
-// sort and the filters it was made with, and gives it back for the next page.
+// Pages of lists: by which sort, and after which row. A client gets a row's place as an opaque text that
+// holds the sort and the filters it was made with, and gives it back for the next page.
 
 #include <optional>
 #include <string>
@@ -10,9 +10,9 @@
 namespace sync_engine {
 
 struct PageOrder {
-    std::string sort;         // name of the sort
+    std::string sort;  // name of the sort
     bool descending = false;
-    std::string after;        // key of the row before the page, a JSON array; empty: the first page
+    std::string after;  // key of the row before the page, a JSON array; empty: the first page
 };
 
 // `filters`: what the list was restricted by, in any text form; `key`: JSON.

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::size_t kMaxTokens = 10000;
 constexpr std::int64_t kWindowSeconds = 60;
-// A second's share at most is taken ahead: what a gateway does not use is lost to others until the minute ends.
+// A second's share at most is taken ahead: what a gateway does not use is lost to others until the minute
+// ends.
 constexpr std::int64_t kMostAhead = 100;
 
 }  // namespace

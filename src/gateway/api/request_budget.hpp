@@ -1,7 +1,7 @@
 #pragma once
 
-// How many requests a token has left of its minute. The database counts for all gateways together; each takes some
-// of a token's requests in advance, so that not every request has to write.
+// How many requests a token has left of its minute. The database counts for all gateways together; each takes
+// some of a token's requests in advance, so that not every request has to write.
 
 #include <cstdint>
 #include <list>

@@ -25,9 +25,10 @@ SELECT c.id AS found FROM sync.connections c WHERE c.tenant_id = {{tenant}} AND 
 SELECT {{connection}} AS body, sync.object_version('connection', c.id) AS version
 {{from_connections}} AND c.id = {{id}}
 
+-- By the beginning of the name: the place of a page goes into its cursor.
 -- operation listConnections
 -- sort id: c.id::bigint
--- sort name: COALESCE(c.name, c.external_id)::text, c.id::bigint
+-- sort name: "left"(COALESCE(c.name, c.external_id), 200)::text, c.id::bigint
 -- sort created_at: c.created_at::timestamptz, c.id::bigint
 -- sort next_run_at: COALESCE(x.next_run_at, 'infinity')::timestamptz, c.id::bigint
 -- sort late: COALESCE(x.late_by, '0')::interval, c.id::bigint

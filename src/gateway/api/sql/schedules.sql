@@ -28,7 +28,7 @@ CASE WHEN jsonb_typeof($2::jsonb -> 'days') = 'array' THEN ARRAY(SELECT jsonb_ar
 
 -- operation listSchedules
 -- sort id: s.id::bigint
--- sort name: s.name::text, s.id::bigint
+-- sort name: "left"(s.name, 200)::text, s.id::bigint
 -- sort created_at: s.created_at::timestamptz, s.id::bigint
 -- sort next_run_at: COALESCE(x.next_run_at, 'infinity')::timestamptz, s.id::bigint
 SELECT {{key}} AS key, {{schedule}} AS item
