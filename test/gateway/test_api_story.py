@@ -49,7 +49,8 @@ def work(service, at=None, error=None, kind="permanent", records=2):
     claimed = db.rows("SELECT job_id, claim_token FROM sync.claim_jobs('by hand', 100, %s)", at)
     for job, token in claimed:
         if error:
-            db.run("SELECT sync.fail_job(%s, %s, %s, %s, as_of => %s)", job, token, json.dumps({"message": error}), kind, at)
+            told = json.dumps({"message": error})
+            db.run("SELECT sync.fail_job(%s, %s, %s, %s, as_of => %s)", job, token, told, kind, at)
         else:
             signals = json.dumps([{"kind": "row"}] * records)
             db.run("SELECT sync.complete_job(%s, %s, %s, '{}', as_of => %s)", job, token, signals, at)
@@ -59,7 +60,8 @@ def work(service, at=None, error=None, kind="permanent", records=2):
 
 
 def following(api, made, count=3):
-    return [item["local_time"] for item in api.get(f"/sync-schedules/{made['id']}/preview", count=count).json()["items"]]
+    planned = api.get(f"/sync-schedules/{made['id']}/preview", count=count).json()
+    return [item["local_time"] for item in planned["items"]]
 
 
 def test_ac1_a_schedule_is_made_for_a_connector(tenant):
@@ -324,7 +326,8 @@ def test_ac6_a_test_message_and_the_secret_of_a_webhook(tenant):
                                        "config": {"url": "https://hooks.example.com/x"}}).json()
     path = f"/notifications/{made['id']}"
     sent = tenant.post(path + "/test")
-    assert sent.status == 202 and tenant.get(f"/deliveries/{sent.json()['delivery_id']}").json()["items"][0]["status"] == "queued"
+    (message,) = tenant.get(f"/deliveries/{sent.json()['delivery_id']}").json()["items"]
+    assert sent.status == 202 and message["status"] == "queued"
     secret = tenant.get(path + "/secret").json()["secret"]
     assert secret.startswith("whsec_") and secret not in json.dumps(tenant.get(path).json())
     rotated = tenant.post(path + "/rotate-secret", {"overlap_seconds": 60}).json()["secret"]

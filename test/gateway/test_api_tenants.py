@@ -12,8 +12,8 @@ DIGESTS = {
     "connections": "sync.connections", "schedules": "sync.sync_schedules", "settings": "sync.sync_notifications",
     "jobs": "sync.sync_jobs", "executions": "sync.sync_executions", "fires": "sync.schedule_fires",
     "signals": "sync.signals", "incidents": "sync.incidents", "inbox": "sync.inbox", "messages": "sync.messages",
-    "attempts": "sync.delivery_attempts", "hooks": "sync.hooks", "audit": "sync.audit_log", "limits": "sync.tenant_limits",
-    "waiting": "sync.message_queue", "keys": "sync.idempotency_keys",
+    "attempts": "sync.delivery_attempts", "hooks": "sync.hooks", "audit": "sync.audit_log",
+    "limits": "sync.tenant_limits", "waiting": "sync.message_queue", "keys": "sync.idempotency_keys",
 }
 
 
@@ -70,7 +70,7 @@ def foreign_calls(operation, ours, theirs):
             yield {**own, "query": {**own.get("query", {}), parameter["name"]: foreign[parameter["name"]]}}
     for name in own.get("body", {}):
         swapped = {**own["body"], name: other["body"].get(name)}
-        if swapped != own["body"] and name in ("connection_id", "schedule_id", "notification_id", "execution_id", "user_id", "ids"):
+        if swapped != own["body"] and (name.endswith("_id") or name == "ids"):
             yield {**own, "body": swapped}
     if "connection_id" in own.get("body", {}) and "schedule_id" in own["body"]:
         yield {**own, "body": other["body"]}
@@ -168,8 +168,8 @@ def test_no_token_and_none_that_counts(worlds, shared_service, api, described):
     assert db.value("SELECT sync.revoke_api_token(%s)", token)
     before = digest(db, "acme")
     for header in (None, "Bearer", "Bearer ", "Basic YTpi", "Bearer syn_" + "0" * 64, "Bearer " + "x" * 5000,
-                   f"Bearer {expired.token}", f"Bearer {revoked.token}", f"Bearer {api.token[:-1]}", f"Token {api.token}",
-                   f"Bearer {api.token}, Bearer {api.token}", "Bearer ' OR true --"):
+                   f"Bearer {expired.token}", f"Bearer {revoked.token}", f"Bearer {api.token[:-1]}",
+                   f"Token {api.token}", f"Bearer {api.token}, Bearer {api.token}", "Bearer ' OR true --"):
         reply = api.get("/connections", headers={"Authorization": header})
         assert reply.status == 401 and reply.problem() == "unauthenticated", (header, reply)
         assert reply.headers["www-authenticate"].startswith("Bearer"), reply

@@ -11,7 +11,8 @@ WITH taken AS (SELECT d.*, row_number() OVER (ORDER BY d.delivery_id) - 1 AS n
 SELECT (SELECT count(*) FROM sync.complete_deliveries(
     (SELECT COALESCE(jsonb_agg(jsonb_build_object('delivery_id', t.delivery_id, 'claim_token', t.claim_token)
                      || CASE WHEN t.n % 2 = 0 THEN '{"outcome": "delivered", "status": 200, "duration_ms": 12}'::jsonb
-                             ELSE '{"outcome": "failed", "status": 404, "error_code": "http_404", "error": "gone", "reply": "no"}' END),
+                             ELSE '{"outcome": "failed", "status": 404, "error_code": "http_404", "error": "gone",
+                                    "reply": "no"}' END),
                      '[]') FROM taken t)))
 """
 

@@ -109,8 +109,8 @@ bool is_zone(std::string_view text) {
     return text == "Z" || (text.size() == 6 && (text[0] == '+' || text[0] == '-') && text[3] == ':');
 }
 
-// RFC 3339: of what the database would read besides, "tomorrow" and "infinity" mean nothing in a request, and a time
-// without a zone would be in the session's.
+// RFC 3339: of what the database would read besides, "tomorrow" and "infinity" mean nothing in a request, and
+// a time without a zone would be in the session's.
 bool is_date_time(std::string_view text) {
     constexpr std::size_t kSeconds = 19;  // of 2026-03-01T12:15:00
     if (text.size() <= kSeconds || text[4] != '-' || text[10] != 'T' || text[16] != ':') {
@@ -136,7 +136,8 @@ std::optional<SchemaFault> format_fault(const rapidjson::Value& schema, const ra
             if (member == value.MemberEnd()) {
                 continue;
             }
-            auto fault = format_fault(property.value, member->value, pointer + "/" + escaped(property.name.GetString()));
+            auto fault = format_fault(property.value, member->value,
+                                      pointer + "/" + escaped(property.name.GetString()));
             if (fault) {
                 return fault;
             }
