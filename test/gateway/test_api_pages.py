@@ -8,19 +8,10 @@ import pytest
 from harness.tenant_world import World, operations
 
 LISTS = {
-    "listConnections": {},
-    "listSchedules": {},
-    "listNotifications": {},
-    "listHooks": {},
-    "listDeliveries": {},
-    "listIncidents": {},
-    "listFailures": {},
-    "readAuditLog": {},
-    "listProviders": {},
-    "listExecutions": ("connection_id", "connection"),
-    "connectionHistory": ("path", "connection"),
-    "scheduleHistory": ("path", "schedule"),
-    "readInbox": ("user_id", "user"),
+    "listConnections": {}, "listSchedules": {}, "listNotifications": {}, "listHooks": {}, "listDeliveries": {},
+    "listIncidents": {}, "listFailures": {}, "readAuditLog": {}, "listProviders": {},
+    "listExecutions": ("connection_id", "connection"), "connectionHistory": ("path", "connection"),
+    "scheduleHistory": ("path", "schedule"), "readInbox": ("user_id", "user"),
 }
 
 
@@ -30,17 +21,13 @@ def world(shared_service):
     db = shared_service.db
     db.run("INSERT INTO sync.providers (slug, connector) SELECT 'p' || n, 'noop' FROM generate_series(1, 6) n")
     # Names that are the same, names that are not there, and characters of all lengths.
-    db.run(
-        "INSERT INTO sync.connections (tenant_id, provider_slug, external_id, name) SELECT 'acme', 'noop', 'e' || n,"
-        " (ARRAY['same', 'same', NULL, 'Ä, \"quoted\"', E'tab\\t{}', '😀'])[n] FROM generate_series(1, 6) n"
-    )
+    db.run("INSERT INTO sync.connections (tenant_id, provider_slug, external_id, name) SELECT 'acme', 'noop', 'e' || n,"
+           " (ARRAY['same', 'same', NULL, 'Ä, \"quoted\"', E'tab\\t{}', '😀'])[n] FROM generate_series(1, 6) n")
     db.run("SELECT sync.create_schedule(id, 'same', 'daily') FROM sync.connections WHERE external_id LIKE 'e_'")
     for _ in range(4):
         db.run("SELECT sync.trigger_schedule(%s)", world.schedule)
-        job, token = db.row(
-            "SELECT job_id, claim_token FROM sync.claim_jobs('by hand', 100) WHERE connection_id = %s",
-            world.connection,
-        )
+        job, token = db.row("SELECT job_id, claim_token FROM sync.claim_jobs('by hand', 100) WHERE connection_id = %s",
+                            world.connection)
         db.run("SELECT sync.complete_job(%s, %s, '[]', '{}')", job, token)
     for _ in range(5):
         db.run("SELECT sync.create_hook(%s, 'github')", world.connection)
@@ -70,9 +57,7 @@ def place(described, world, name):
 
 
 def test_all_lists_are_here(described):
-    paged = {
-        name for name, operation in described.items() if any(p["name"] == "cursor" for p in operation.parameters)
-    }
+    paged = {name for name, operation in described.items() if any(p["name"] == "cursor" for p in operation.parameters)}
     assert paged == set(LISTS)
 
 
@@ -95,19 +80,14 @@ def test_every_order_has_every_row_once(described, world, api, name):
 
 def test_filters_restrict(world, api):
     for path, query, wanted in (
-        ("/connections", {"name": "SAM"}, 2),
-        ("/connections", {"name": "%"}, 0),
+        ("/connections", {"name": "SAM"}, 2), ("/connections", {"name": "%"}, 0),
         ("/connections", {"external_id": "e3"}, 1),
-        ("/connections", {"provider_slug": "p1"}, 0),
-        ("/connections", {"status": "active,paused"}, 9),
-        ("/connections", {"health": "error,paused"}, 0),
-        ("/sync-schedules", {"schedule_type": "realtime"}, 1),
-        ("/sync-schedules", {"name": "same"}, 6),
-        ("/sync-schedules", {"is_active": False}, 0),
+        ("/connections", {"provider_slug": "p1"}, 0), ("/connections", {"status": "active,paused"}, 9),
+        ("/connections", {"health": "error,paused"}, 0), ("/sync-schedules", {"schedule_type": "realtime"}, 1),
+        ("/sync-schedules", {"name": "same"}, 6), ("/sync-schedules", {"is_active": False}, 0),
         ("/notifications", {"notification_type": "in_app"}, 1),
         ("/notifications", {"connection_id": world.connection}, 0),
-        ("/hooks", {"connection_id": world.connection}, 6),
-        ("/hooks", {"connection_id": world.idle}, 0),
+        ("/hooks", {"connection_id": world.connection}, 6), ("/hooks", {"connection_id": world.idle}, 0),
         ("/executions", {"connection_id": world.broken, "status": "failed"}, 6),
         ("/executions", {"connection_id": world.connection, "schedule_id": world.schedule}, 4),
     ):
@@ -117,9 +97,7 @@ def test_filters_restrict(world, api):
 def test_pages_stay_in_place_while_rows_come_and_go(world, api, shared_service):
     names = [f"n{number}" for number in range(10)]
     client = shared_service.client("moving")
-    made = {
-        name: client.post("/connections", {"provider_slug": "noop", "name": name}).json()["id"] for name in names
-    }
+    made = {name: client.post("/connections", {"provider_slug": "noop", "name": name}).json()["id"] for name in names}
     first = client.get("/connections", sort="name", limit=4).json()
     assert [item["name"] for item in first["items"]] == names[:4]
     for name in ("a", "n00", "n5a"):
@@ -153,9 +131,7 @@ def test_a_cursor_of_another_list_or_of_nobody(world, api):
     good = api.get("/connections", sort="name", limit=2).json()["next"]
     assert api.get("/connections", sort="name", limit=5, cursor=good).status == 200
     for path, query in (
-        ("/connections", {"sort": "-name"}),
-        ("/connections", {}),
-        ("/connections", {"sort": "name", "name": "same"}),
+        ("/connections", {"sort": "-name"}), ("/connections", {}), ("/connections", {"sort": "name", "name": "same"}),
         ("/connections", {"sort": "name", "status": "active"}),
     ):
         reply = api.get(path, cursor=good, **query)
@@ -164,21 +140,8 @@ def test_a_cursor_of_another_list_or_of_nobody(world, api):
     for strange in ("", "x", "x" * 4097, "%%%", "a=b", "🙂", good[:-3], good + "AAAA", "'", "-" * 100):
         assert api.get("/connections", sort="name", cursor=strange).status in (400, 200), strange
     assert api.get("/connections", cursor=cursor("+id", "[5]")).status == 200, "the test knows how cursors are made"
-    for key in (
-        "[]",
-        "{}",
-        "[null]",
-        '["x"]',
-        '[{"a":1}]',
-        "[1e999]",
-        "[99999999999999999999]",
-        '["\\u0000"]',
-        "[1,2,3]",
-        "[" * 2000 + "]" * 2000,
-        '["1; DROP TABLE sync.connections"]',
-        "[true]",
-        "[5",
-    ):
+    for key in ("[]", "{}", "[null]", '["x"]', '[{"a":1}]', "[1e999]", "[99999999999999999999]", '["\\u0000"]',
+                "[1,2,3]", "[" * 2000 + "]" * 2000, '["1; DROP TABLE sync.connections"]', "[true]", "[5"):
         reply = api.get("/connections", cursor=cursor("+id", key))
         assert reply.status in (200, 400, 422), (key, reply)
     for key in ('["x"]', '["' + "y" * 2000 + '", "z"]', '["a", {}]'):

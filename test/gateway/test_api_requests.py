@@ -14,9 +14,7 @@ KEY = "Idempotency-Key"
 @pytest.fixture
 def api(shared_service, request):
     """A client of a tenant that this test has alone."""
-    shared_service.db.run(
-        "INSERT INTO sync.providers (slug, connector) VALUES ('noop', 'noop') ON CONFLICT DO NOTHING"
-    )
+    shared_service.db.run("INSERT INTO sync.providers (slug, connector) VALUES ('noop', 'noop') ON CONFLICT DO NOTHING")
     return shared_service.client(tenant_of(request))
 
 
@@ -31,36 +29,30 @@ def connection(api, **members):
 
 
 def schedule(api, **members):
-    made = api.post(
-        "/sync-schedules", {"connection_id": connection(api), "name": "s", "schedule_type": "daily", **members}
-    )
+    body = {"connection_id": connection(api), "name": "s", "schedule_type": "daily", **members}
+    made = api.post("/sync-schedules", body)
     assert made.status == 201, made
     return made
+
+
+def made_at(api, path, body):
+    return api.post(path, body).headers["location"].removeprefix(api.BASE)
 
 
 def kinds(api):
     """(path, etag, a change) of one object of each kind that has versions."""
     of = connection(api, name="c")
-    for path, body, change in (
-        ("/connections", None, {"name": "other"}),
-        ("/sync-schedules", {"connection_id": of, "name": "s", "schedule_type": "daily"}, {"name": "other"}),
-        (
-            "/notifications",
-            {"notification_type": "in_app", "events": ["failure"], "config": {"users": ["u"]}},
-            {"name": "other"},
-        ),
-        ("/hooks", {"connection_id": of, "scheme": "slack"}, {"name": "other"}),
+    for path, body in (
+        ("/connections", {"provider_slug": "noop", "name": "c"}),
+        ("/sync-schedules", {"connection_id": of, "name": "s", "schedule_type": "daily"}),
+        ("/notifications", {"notification_type": "in_app", "events": ["failure"], "config": {"users": ["u"]}}),
+        ("/hooks", {"connection_id": of, "scheme": "slack"}),
     ):
-        place = (
-            f"/connections/{of}"
-            if body is None
-            else api.post(path, body).headers["location"].removeprefix(api.BASE)
-        )
-        yield place, api.get(place).headers["etag"], change
+        place = made_at(api, path, body)
+        yield place, api.get(place).headers["etag"], {"name": "other"}
 
 
 # Versions.
-
 
 def test_a_client_that_has_the_version_is_told_so(api):
     for path, tag, change in kinds(api):
@@ -71,11 +63,8 @@ def test_a_client_that_has_the_version_is_told_so(api):
         changed = api.patch(path, change)
         assert changed.status == 200 and changed.headers["etag"] != tag
         fresh = api.get(path, headers={"If-None-Match": tag})
-        assert (
-            fresh.status == 200
-            and fresh.headers["etag"] == changed.headers["etag"]
-            and fresh.json() == changed.json()
-        )
+        assert fresh.status == 200 and fresh.headers["etag"] == changed.headers["etag"]
+        assert fresh.json() == changed.json()
 
 
 def test_a_change_of_what_has_changed_meanwhile_is_refused(api):
@@ -117,7 +106,6 @@ def test_of_two_changes_at_once_one_wins(api):
 
 # Requests that come twice.
 
-
 def test_the_same_key_gets_the_same_answer(api):
     body = {"provider_slug": "noop", "name": "once"}
     first = api.post("/connections", body, {KEY: "k1"})
@@ -125,8 +113,7 @@ def test_the_same_key_gets_the_same_answer(api):
     assert first.status == again.status == 201 and first.json() == again.json()
     assert again.headers["idempotency-replayed"] == "true" and "idempotency-replayed" not in first.headers
     assert {name: again.headers[name] for name in ("location", "etag")} == {
-        name: first.headers[name] for name in ("location", "etag")
-    }
+        name: first.headers[name] for name in ("location", "etag")}
     other = api.post("/connections", {**body, "name": "twice"}, {KEY: "k1"})
     assert other.status == 422 and other.problem() == "invalid" and "k1" in other.json()["detail"], other
     assert api.post("/hooks", {"connection_id": first.json()["id"], "scheme": "slack"}, {KEY: "k1"}).status == 422
@@ -168,7 +155,6 @@ def test_the_same_key_at_once_makes_one(api, path):
 
 
 # Runs by hand.
-
 
 def test_a_trigger_while_one_waits_or_runs_returns_that(api, shared_service):
     made = schedule(api, schedule_type="realtime").json()
@@ -216,7 +202,6 @@ def test_as_many_connections_as_a_tenant_may_have(api, shared_service, request):
 
 # Budgets of requests.
 
-
 def test_a_token_has_a_budget_that_gateways_share(shared_service, request):
     gateways = [shared_service.gateways[0], shared_service.gateway()]
     limit = 30
@@ -245,30 +230,24 @@ def test_a_token_has_a_budget_that_gateways_share(shared_service, request):
 def test_what_is_refused_counts_and_others_do_not_pay(shared_service, request):
     tenant = tenant_of(request)
     client = shared_service.client(tenant, requests_per_minute=1000)
-    statuses = [
-        client.get(path).headers["ratelimit-remaining"]
-        for path in ("/connections/999", "/connections?x=1", "/token")
-    ]
-    assert len(set(statuses)) == 3, statuses
+    paths = ("/connections/999", "/connections?x=1", "/token")
+    left = [client.get(path).headers["ratelimit-remaining"] for path in paths]
+    assert len(set(left)) == 3, left
     assert "ratelimit-limit" not in shared_service.client(tenant, requests_per_minute=0).get("/token").headers
 
 
 # Who is written down.
 
-
 def test_actor_and_request_are_in_the_audit_log(api):
     headers = {"X-Actor": "alice@example.com", "X-Request-Id": "req-1"}
-    made = api.post(
-        "/sync-schedules", {"connection_id": connection(api), "name": "s", "schedule_type": "daily"}, headers
-    )
+    body = {"connection_id": connection(api), "name": "s", "schedule_type": "daily"}
+    made = api.post("/sync-schedules", body, headers)
     assert made.headers["x-request-id"] == "req-1"
     number = made.json()["id"]
     api.post(f"/sync-schedules/{number}/pause", {"reason": "holidays"}, {"X-Request-Id": "req-2"})
     entries = api.pages("/audit-log", object_kind="schedule", object_id=str(number), sort="id", limit=1)
     assert [(entry["action"], entry["actor"], entry["request_id"]) for entry in entries] == [
-        ("schedule.create", "token test for alice@example.com", "req-1"),
-        ("schedule.pause", "token test", "req-2"),
-    ]
+        ("schedule.create", "token test for alice@example.com", "req-1"), ("schedule.pause", "token test", "req-2")]
     assert entries[1]["before"]["is_active"] and not entries[1]["after"]["is_active"]
     assert api.get("/token", headers={"X-Actor": "bob"}).json()["actor"] == "token test for bob"
     future = "2999-01-01T00:00:00Z"
@@ -278,32 +257,17 @@ def test_actor_and_request_are_in_the_audit_log(api):
 
 # What stays and what goes.
 
-
 def test_put_sets_anew_and_patch_changes(api):
-    given = {
-        "name": "s",
-        "schedule_type": "weekly",
-        "at": "04:00",
-        "days": ["mon"],
-        "description": "d",
-        "priority": 7,
-        "timezone": "Europe/Berlin",
-        "starts_at": "2030-01-01T00:00:00Z",
-        "ends_at": "2031-01-01T00:00:00+02:00",
-        "config": {"a": 1},
-        "jitter_seconds": 5,
-        "overlap": "buffer_one",
-        "catchup_max_age_seconds": 60,
-    }
+    given = {"name": "s", "schedule_type": "weekly", "at": "04:00", "days": ["mon"], "description": "d", "priority": 7,
+             "timezone": "Europe/Berlin", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00+02:00",
+             "config": {"a": 1}, "jitter_seconds": 5, "overlap": "buffer_one", "catchup_max_age_seconds": 60}
     made = schedule(api, **given).json()
     path = f"/sync-schedules/{made['id']}"
     assert made["ends_at"].startswith("2030-12-31T22:00:00") and made["catchup_max_age_seconds"] == 60
     changed = api.patch(path, {"priority": 8}).json()
     volatile = ("updated_at",)
     assert {k: v for k, v in changed.items() if k not in volatile} == {
-        **{k: v for k, v in made.items() if k not in volatile},
-        "priority": 8,
-    }
+        **{k: v for k, v in made.items() if k not in volatile}, "priority": 8}
     cleared = api.patch(path, {"description": None, "starts_at": None, "ends_at": None}).json()
     assert (cleared["description"], cleared["starts_at"], cleared["ends_at"]) == (None, None, None)
     assert cleared["cron_expression"] == made["cron_expression"] and cleared["priority"] == 8
@@ -324,35 +288,18 @@ def test_put_and_patch_of_connections_settings_and_hooks(api):
     assert b"planted" not in api.get(path).body
     anew = api.put(path, {"name": "n"}).json()
     assert anew["name"] == "n" and "a" not in anew["metadata"] and anew["interval_seconds"] != 600
-    assert (
-        api.patch(path, {"metadata": {"sync": {"next_run_at": "2999-01-01T00:00:00Z"}, "b": 2}}).json()["metadata"][
-            "b"
-        ]
-        == 2
-    )
+    forged = {"sync": {"next_run_at": "2999-01-01T00:00:00Z"}, "b": 2}
+    assert api.patch(path, {"metadata": forged}).json()["metadata"]["b"] == 2
     assert "2999" not in json.dumps(api.get(path).json()), "what the engine keeps there is its own"
 
-    told = {
-        "notification_type": "in_app",
-        "name": "n",
-        "events": ["failure", "success"],
-        "config": {"users": ["u"]},
-    }
-    path = api.post("/notifications", told).headers["location"].removeprefix(api.BASE)
+    told = {"notification_type": "in_app", "name": "n", "events": ["failure", "success"], "config": {"users": ["u"]}}
+    path = made_at(api, "/notifications", told)
     assert api.patch(path, {"is_active": False}).json()["name"] == "n"
     assert api.patch(path, {"name": None}).json()["name"] is None
     back = api.put(path, {"events": ["failure"], "config": {"users": ["v"]}}).json()
-    assert (
-        back["is_active"]
-        and back["name"] is None
-        and back["events"] == ["failure"]
-        and back["config"] == {"users": ["v"]}
-    )
+    assert back["is_active"] and back["name"] is None
+    assert back["events"] == ["failure"] and back["config"] == {"users": ["v"]}
 
-    path = (
-        api.post("/hooks", {"connection_id": of, "scheme": "slack", "name": "h"})
-        .headers["location"]
-        .removeprefix(api.BASE)
-    )
+    path = made_at(api, "/hooks", {"connection_id": of, "scheme": "slack", "name": "h"})
     assert api.patch(path, {"is_active": False}).json()["name"] == "h"
     assert api.patch(path, {"name": None}).json()["name"] is None

@@ -11,8 +11,8 @@ WITH taken AS (SELECT d.*, row_number() OVER (ORDER BY d.delivery_id) - 1 AS n
 SELECT (SELECT count(*) FROM sync.complete_deliveries(
     (SELECT COALESCE(jsonb_agg(jsonb_build_object('delivery_id', t.delivery_id, 'claim_token', t.claim_token)
                      || CASE WHEN t.n % 2 = 0 THEN '{"outcome": "delivered", "status": 200, "duration_ms": 12}'::jsonb
-                             ELSE '{"outcome": "failed", "status": 404, "error_code": "http_404",
-                                    "error": "gone", "reply": "no"}' END),
+                             ELSE '{"outcome": "failed", "status": 404, "error_code": "http_404", "error": "gone",
+                                    "reply": "no"}' END),
                      '[]') FROM taken t)))
 """
 
@@ -37,7 +37,9 @@ class World:
         self.hook = self.db.value(
             "SELECT hook_id FROM sync.create_hook(%s, 'github', name => %s)", self.connection, f"hook {self.mark}"
         )
-        self.signal_cursor = self.db.value("SELECT max(cursor) FROM sync.read_signals(NULL, 1000, %s)", self.tenant)
+        self.signal_cursor = self.db.value(
+            "SELECT max(cursor) FROM sync.read_signals(NULL, 1000, %s)", self.tenant
+        )
 
     @classmethod
     def make(cls, service, *tenants):
@@ -54,10 +56,7 @@ class World:
     def _schedule(self, name, kind):
         return self.db.value(
             "SELECT sync.create_schedule(%s, %s, %s, description => %s)",
-            self.connection,
-            f"{name} {self.mark}",
-            kind,
-            f"text {self.mark}",
+            self.connection, f"{name} {self.mark}", kind, f"text {self.mark}",
         )
 
     def _notifications(self):
@@ -72,11 +71,8 @@ class World:
         """Successes, a failure that was mended, one that stands."""
         for _ in range(2):
             self.notices.succeeds(self.connection, records=3)
-        self.db.run(
-            "UPDATE sync.signals SET payload = payload || %s WHERE tenant_id = %s",
-            json.dumps({"text": self.mark}),
-            self.tenant,
-        )
+        self.db.run("UPDATE sync.signals SET payload = payload || %s WHERE tenant_id = %s",
+                    json.dumps({"text": self.mark}), self.tenant)
         self.notices.fails(self.idle, f"first {self.mark}")
         self.notices.succeeds(self.idle)
         self.notices.fails(self.broken, f"stands {self.mark}", detail={"mark": self.mark})
@@ -93,9 +89,9 @@ class World:
         self.delivery = self.db.value(
             "SELECT min(d.delivery_id) FROM sync.deliveries d WHERE d.tenant_id = %s", self.tenant
         )
-        self.inbox = [
-            row[0] for row in self.db.rows("SELECT id FROM sync.inbox WHERE user_id = %s ORDER BY id", self.user)
-        ]
+        self.inbox = [row[0] for row in self.db.rows(
+            "SELECT id FROM sync.inbox WHERE user_id = %s ORDER BY id", self.user
+        )]
         self.db.run("SELECT sync.mark_read(%s, %s, %s::bigint[])", self.tenant, self.user, self.inbox[:1])
 
     def calls(self):
@@ -106,33 +102,23 @@ class World:
         connection, schedule, setting = {"id": self.connection}, {"id": self.schedule}, {"id": self.email}
         at = "2030-01-01T00:00:00Z"
         return {
-            "getOpenApi": {},
-            "getToken": {},
-            "getOverview": {},
-            "listProviders": {},
-            "listConnections": {},
-            "getConnection": {"path": connection},
+            "getOpenApi": {}, "getToken": {}, "getOverview": {}, "listProviders": {},
+            "listConnections": {}, "getConnection": {"path": connection},
             "connectionHistory": {"path": {"id": self.broken}},
-            "previewConnection": {"path": connection},
-            "explainConnection": {"path": connection},
-            "listSchedules": {"query": {"connection_id": self.connection}},
-            "getSchedule": {"path": schedule},
-            "scheduleHistory": {"path": schedule},
-            "previewSchedule": {"path": schedule, "query": {"after": at}},
+            "previewConnection": {"path": connection}, "explainConnection": {"path": connection},
+            "listSchedules": {"query": {"connection_id": self.connection}}, "getSchedule": {"path": schedule},
+            "scheduleHistory": {"path": schedule}, "previewSchedule": {"path": schedule, "query": {"after": at}},
             "explainSchedule": {"path": schedule},
             "listExecutions": {"query": {"connection_id": self.connection}},
             "getExecution": {"path": {"id": self.failed_execution}},
             "listFailures": {"query": {"connection_id": self.broken}},
-            "listNotifications": {},
-            "getNotification": {"path": setting},
+            "listNotifications": {}, "getNotification": {"path": setting},
             "getWebhookSecret": {"path": {"id": self.webhook}},
             "listDeliveries": {"query": {"notification_id": self.email}},
             "getDelivery": {"path": {"id": self.delivery}},
-            "readInbox": {"query": {"user_id": self.user}},
-            "countUnread": {"query": {"user_id": self.user}},
+            "readInbox": {"query": {"user_id": self.user}}, "countUnread": {"query": {"user_id": self.user}},
             "listIncidents": {"query": {"connection_id": self.idle}},
-            "listHooks": {"query": {"connection_id": self.connection}},
-            "getHook": {"path": {"id": self.hook}},
+            "listHooks": {"query": {"connection_id": self.connection}}, "getHook": {"path": {"id": self.hook}},
             "readSignals": {"query": {"connection_id": self.connection}},
             "previewCron": {"query": {"expression": "30 2 * * *", "timezone": "Europe/Berlin", "after": at}},
             "describeCron": {"query": {"expression": "30 2 * * *"}},
@@ -157,10 +143,7 @@ class World:
             "replaceSchedule": {"path": schedule, "body": {"schedule_type": "daily", **named}},
             "updateSchedule": {"path": schedule, "body": {"at": "03:00"}},
             "triggerSchedule": {"path": schedule},
-            "pauseSchedule": {
-                "path": schedule,
-                "body": {"reason": "holidays", "resume_at": "2099-01-01T00:00:00Z"},
-            },
+            "pauseSchedule": {"path": schedule, "body": {"reason": "holidays", "resume_at": "2099-01-01T00:00:00Z"}},
             "resumeSchedule": {"path": schedule},
             "skipNextOfSchedule": {"path": schedule},
             "retryExecution": {"path": {"id": self.failed_execution}},
@@ -173,9 +156,7 @@ class World:
             "replayDelivery": {"path": {"id": self.delivery}},
             "replayDeliveries": {"body": {"from": "2020-01-01T00:00:00Z", "notification_id": self.email}},
             "markRead": {"body": {"user_id": self.user, "ids": self.inbox}},
-            "createHook": {
-                "body": {"connection_id": self.connection, "schedule_id": self.realtime, "scheme": "slack"}
-            },
+            "createHook": {"body": {"connection_id": self.connection, "schedule_id": self.realtime, "scheme": "slack"}},
             "updateHook": {"path": {"id": self.hook}, "body": {"debounce_seconds": 5}},
             "rotateHookSecret": {"path": {"id": self.hook}, "body": {"overlap_seconds": 60}},
         }

@@ -175,6 +175,25 @@ TEST(ApiRequest, ChecksTheBodyByItsSchema) {
     check(R"("text")", "", "the body must be of type object");
 }
 
+TEST(ApiRequest, TimesHaveAZone) {
+    for (const char* time : {"2026-03-01T12:15:00Z", "2026-03-01T12:15:00.123456789Z", "2026-03-01T12:15:00-05:30",
+                             "2024-02-29T00:00:00+00:00"}) {
+        const std::string body = R"({"starts_at":")" + std::string(time) + R"("})";
+        EXPECT_EQ(taken(request_of("PATCH", "/api/v2/sync-schedules/3", body)).body, body);
+    }
+    for (const char* time : {"", "now", "infinity", "2026-03-01", "2026-03-01T12:15Z", "2026-03-01T12:15:00",
+                             "2026-03-01 12:15:00Z", "2026-02-29T00:00:00Z", "2026-03-01T12:15:00+01",
+                             "2026-03-01T12:15:00+0100", "12026-03-01T12:15:00Z", "0000-03-01T12:15:00Z"}) {
+        const Problem problem = refused(request_of("PATCH", "/api/v2/sync-schedules/3",
+                                                   R"({"starts_at":")" + std::string(time) + R"("})"));
+        EXPECT_EQ(problem.status, 422U) << time;
+        EXPECT_EQ(problem.pointer, "/starts_at") << time;
+    }
+    const std::string asked = "/api/v2/failures?since=2026-03-01T12:15:00";
+    EXPECT_EQ(refused(request_of("GET", asked)).pointer, "since");
+    EXPECT_EQ(taken(request_of("GET", asked + "Z")).given, std::vector<std::string>{"since"});
+}
+
 TEST(ApiRequest, TakesWhatItIsGivenBack) {
     const ApiRequest request = taken(request_of(
         "PUT", "/api/v2/sync-schedules/3",
@@ -191,6 +210,7 @@ TEST(ApiRequest, RefusesBodiesThatAreNotJson) {
           "{\"a\":\"\xff\"}", "{\"a\":\"\xc0\xaf\"}", R"({"a":NaN})", "[1,]", "\xef\xbb\xbf{}x"}) {
         EXPECT_EQ(code(body), "malformed_json") << body;
     }
+    EXPECT_EQ(code(std::string("{}\0x", 4)), "malformed_json");
     EXPECT_EQ(code(std::string(100000, '[')), "malformed_json");
     EXPECT_EQ(code(R"({"config":)" + std::string(70, '[') + std::string(70, ']') + "}"), "malformed_json");
     EXPECT_EQ(refused(request_of("POST", "/api/v2/sync-schedules")).code, "body_missing");

@@ -101,6 +101,13 @@ TEST(DatabaseProblem, PointsAtTheFieldThatAMessageNames) {
     EXPECT_EQ(
         pointer("null value in column \"own_lane\" of relation \"sync_jobs\" violates not-null constraint"),
         "");
+    EXPECT_EQ(pointer("connection 5 does not exist"), "/connection_id");
+    EXPECT_EQ(pointer("tenant acme has no schedule 5"), "/schedule_id");
+    EXPECT_EQ(pointer("schedule 5 is daily, not realtime"), "/schedule_id");
+    EXPECT_EQ(pointer("config.to must be an array of 1 to 20 strings"), "/config/to");
+    EXPECT_EQ(pointer("the webhook URL is not https"), "/config/url");
+    EXPECT_EQ(pointer("digest.every must be day or week"), "/config/digest");
+    EXPECT_EQ(pointer("config must be an object"), "/config");
     EXPECT_EQ(pointer("something else is wrong"), "");
 }
 
