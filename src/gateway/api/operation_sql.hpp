@@ -3,11 +3,9 @@
 // The statements of the API's operations, as they stand in src/gateway/api/sql/*.sql:
 //
 //     -- define NAME              text up to the next such line, put in for {{NAME}}
-//     -- operation OPERATION_ID   statements, each ended by a `;` at the end of a line; all run in one
-//     transaction
+//     -- operation OPERATION_ID   statements, each ended by a `;` at the end of a line; all run in one transaction
 //     -- with NAME: text          what {{NAME}} stands for in this operation, also within definitions
-//     -- sort NAME: EXPRESSION::TYPE, ...    an order of a list; the first is the default, the last
-//     expression unique
+//     -- sort NAME: EXPRESSION::TYPE, ...    an order of a list; the first is the default, the last expression unique
 //     --? PARAMETER: text         a line that is only there when the parameter was given
 //
 // In a list's statement {{key}} stands for the row's place, {{after}} for the condition that it comes after
