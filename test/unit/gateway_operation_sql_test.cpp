@@ -94,6 +94,19 @@ TEST(OperationSql, OrdersAndGoesOn) {
               "ORDER BY COALESCE(n.x, 'a') DESC, n.id DESC\n");
 }
 
+TEST(OperationSql, LooksUpOneByOneWhatIsInTheOrderOfAnIndex) {
+    const auto operations = read(
+        "-- operation a\n-- sort id: n::bigint\n-- sort name: m::text, n::bigint\n"
+        "SELECT {{key}} FROM n, LATERAL (SELECT 1 {{one_by_one}}) x;\n");
+    ApiRequest request;
+    request.order = PageOrder{"id", false, ""};
+    EXPECT_EQ(operations.at("a").bind(request)[0].sql,
+              "SELECT json_build_array(n) FROM n, LATERAL (SELECT 1 OFFSET 0) x\n");
+    request.order->sort = "name";
+    EXPECT_EQ(operations.at("a").bind(request)[0].sql,
+              "SELECT json_build_array(m, n) FROM n, LATERAL (SELECT 1 ) x\n");
+}
+
 // The program would say so at its start.
 TEST(OperationSql, HasTheOperationsOfTheDescription) {
     const ApiDocument document(openapi_texts());

@@ -161,7 +161,8 @@ class SqlReader {
         for (std::size_t at = statement.find("{{"); at != std::string::npos;
              at = statement.find("{{", at + 2)) {
             const std::string name = statement.substr(at + 2, statement.find("}}", at) - at - 2);
-            if (!operation.is_list() || (name != "key" && name != "after" && name != "order")) {
+            if (!operation.is_list() ||
+                (name != "key" && name != "after" && name != "order" && name != "one_by_one")) {
                 throw std::runtime_error("operation " + id + ": {{" + name + "}} is not defined");
             }
         }
@@ -228,6 +229,8 @@ std::string rendered(const std::string& statement, const OperationSql& operation
         replace_all(out, "{{key}}", "json_build_array(" + key_list(keys->second) + ")");
         replace_all(out, "{{after}}", condition_after(keys->second, *request.order));
         replace_all(out, "{{order}}", order_by(keys->second, request.order->descending));
+        // An order by nothing but what is unique comes from an index.
+        replace_all(out, "{{one_by_one}}", keys->second.size() == 1 ? "OFFSET 0" : "");
     }
     return out;
 }

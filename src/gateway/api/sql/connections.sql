@@ -13,10 +13,9 @@ json_build_object('id', c.id, 'provider_slug', c.provider_slug, 'external_id', c
                      THEN json_build_object('id', x.job_id, 'job_type', x.job_type, 'status', x.job_status, 'attempts', x.attempts, 'due_at', x.job_due_at,
                                             'last_error_kind', x.last_error_kind, 'last_error', x.last_error) END)
 
--- OFFSET 0: one by one for those of the page. Otherwise the view is reckoned for all that the tenant has.
 -- define from_connections
 FROM sync.connections c
-JOIN LATERAL (SELECT y.* FROM sync.connection_status y WHERE y.connection_id = c.id AND y.tenant_id = {{tenant}} OFFSET 0) x ON true
+JOIN sync.connection_status x ON x.connection_id = c.id AND x.tenant_id = {{tenant}}
 WHERE c.tenant_id = {{tenant}}
 
 -- define find_connection
@@ -34,7 +33,9 @@ SELECT {{connection}} AS body, sync.object_version('connection', c.id) AS versio
 -- sort next_run_at: COALESCE(x.next_run_at, 'infinity')::timestamptz, c.id::bigint
 -- sort late: COALESCE(x.late_by, '0')::interval, c.id::bigint
 SELECT {{key}} AS key, {{connection}} AS item
-{{from_connections}}
+FROM sync.connections c
+JOIN LATERAL (SELECT y.* FROM sync.connection_status y WHERE y.connection_id = c.id AND y.tenant_id = {{tenant}} {{one_by_one}}) x ON true
+WHERE c.tenant_id = {{tenant}}
 --? provider_slug: AND c.provider_slug = $1::jsonb ->> 'provider_slug'
 --? external_id: AND c.external_id = $1::jsonb ->> 'external_id'
 --? status: AND c.status = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb -> 'status')))

@@ -11,10 +11,9 @@ json_build_object('id', s.id, 'connection_id', s.connection_id, 'name', s.name, 
     'live_job', CASE WHEN x.job_id IS NOT NULL
                      THEN json_build_object('id', x.job_id, 'status', x.job_status, 'scheduled_at', x.job_scheduled_at) END)
 
--- OFFSET 0: one by one for those of the page. Otherwise the view is reckoned for all that the tenant has.
 -- define from_schedules
 FROM sync.sync_schedules s
-JOIN LATERAL (SELECT y.* FROM sync.schedule_status y WHERE y.schedule_id = s.id AND y.tenant_id = {{tenant}} OFFSET 0) x ON true
+JOIN sync.schedule_status x ON x.schedule_id = s.id AND x.tenant_id = {{tenant}}
 WHERE s.tenant_id = {{tenant}}
 
 -- define find_schedule
@@ -33,7 +32,9 @@ CASE WHEN jsonb_typeof($2::jsonb -> 'days') = 'array' THEN ARRAY(SELECT jsonb_ar
 -- sort created_at: s.created_at::timestamptz, s.id::bigint
 -- sort next_run_at: COALESCE(x.next_run_at, 'infinity')::timestamptz, s.id::bigint
 SELECT {{key}} AS key, {{schedule}} AS item
-{{from_schedules}}
+FROM sync.sync_schedules s
+JOIN LATERAL (SELECT y.* FROM sync.schedule_status y WHERE y.schedule_id = s.id AND y.tenant_id = {{tenant}} {{one_by_one}}) x ON true
+WHERE s.tenant_id = {{tenant}}
 --? connection_id: AND s.connection_id = ($1::jsonb ->> 'connection_id')::bigint
 --? is_active: AND s.is_active = ($1::jsonb ->> 'is_active')::boolean
 --? schedule_type: AND s.schedule_type = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb -> 'schedule_type')))
