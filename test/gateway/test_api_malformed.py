@@ -126,6 +126,13 @@ def test_where_faults_of_bodies_are(api, world):
         assert "sync." not in reply.json().get("hint", "") and "violates" not in reply.json()["detail"], reply
 
 
+def test_members_that_nobody_knows(api, world):
+    told = {"notification_type": "in_app", "events": ["failure"], "config": {"users": ["u"]}}
+    for member in (1, {"name": 1}, [{}], None):
+        reply = api.post("/notifications", {**told, "no such": member})
+        assert reply.json()["errors"] == [{"pointer": "/no such", "detail": "/no such is not known here"}], reply
+
+
 def test_times_without_a_zone_and_words(api):
     for text in ("now", "infinity", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01 00:00:00Z", "2026-13-01T00:00:00Z",
                  "2026-01-01T25:00:00Z", "0000-01-01T00:00:00Z", "2026-01-01T00:00:00Zulu", "",

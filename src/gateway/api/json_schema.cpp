@@ -45,7 +45,7 @@ std::string escaped(std::string_view name) {
     return out;
 }
 
-// The member that is missing, or that nobody knows: the validator tells the object alone.
+// The member that is missing: the validator tells the object alone.
 std::optional<SchemaFault> member_fault(const rapidjson::Value& schema, const rapidjson::Value& object,
                                         const std::string& pointer, std::string_view keyword) {
     if (!object.IsObject()) {
@@ -55,13 +55,6 @@ std::optional<SchemaFault> member_fault(const rapidjson::Value& schema, const ra
         for (const auto& name : schema["required"].GetArray()) {
             if (!object.HasMember(name)) {
                 return SchemaFault{pointer + "/" + escaped(name.GetString()), "is missing"};
-            }
-        }
-    }
-    if (keyword == "additionalProperties" && schema.HasMember("properties")) {
-        for (const auto& member : object.GetObject()) {
-            if (!schema["properties"].HasMember(member.name)) {
-                return SchemaFault{pointer + "/" + escaped(member.name.GetString()), "is not known here"};
             }
         }
     }
@@ -88,6 +81,7 @@ constexpr Wording kWordings[] = {
     {"maxProperties", "must have at most ", " members"},
     {"pattern", "must match ", ""},
     {"uniqueItems", "must not have an element twice", ""},
+    {"additionalProperties", "is not known here", ""},
 };
 
 std::string wording(const rapidjson::Value* schema, std::string_view keyword) {
@@ -97,7 +91,8 @@ std::string wording(const rapidjson::Value* schema, std::string_view keyword) {
         }
         std::string out(known.before);
         const std::string name(keyword);
-        if (keyword != "uniqueItems" && schema != nullptr && schema->IsObject() && schema->HasMember(name)) {
+        if (known.before.ends_with(' ') && schema != nullptr && schema->IsObject() &&
+            schema->HasMember(name)) {
             out += joined((*schema)[name]);
         }
         return out + std::string(known.after);
