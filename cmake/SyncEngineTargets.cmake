@@ -61,7 +61,10 @@ function(sync_unit_tests folder)
     # take three times as long to compile.
     add_library(sync_unit_settings INTERFACE)
     target_include_directories(sync_unit_settings INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}/test")
-    target_compile_options(sync_unit_settings INTERFACE -O0 -g1 $<$<BOOL:${SANITIZE}>:-fno-sanitize=all>)
+    target_compile_options(sync_unit_settings INTERFACE -O0 -g1)
+    if(SANITIZE)
+        target_compile_options(sync_unit_settings INTERFACE -fno-sanitize=all)
+    endif()
     target_link_libraries(sync_unit_settings INTERFACE sync_unit_helpers sync_executor_lib sync_gateway_lib GTest::gtest_main)
     # One precompiled header for all of them.
     file(WRITE "${CMAKE_BINARY_DIR}/unit_headers.cpp" "// Compiled for its headers.\n")
