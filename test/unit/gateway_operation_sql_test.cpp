@@ -47,7 +47,7 @@ TEST(OperationSql, TellsWhatIsWrong) {
 TEST(OperationSql, PassesAsManyParametersAsAStatementNames) {
     const auto operations = read(
         "-- operation a\nSELECT 1;\nSELECT $1::jsonb;\nSELECT $1::jsonb, $2::jsonb;\nSELECT $2::jsonb;\n");
-    ApiRequest request;
+    OperationRequest request;
     request.parameters = "{\"p\":1}";
     request.body = "{\"b\":1}";
     const auto bound = operations.at("a").bind(request);
@@ -63,7 +63,7 @@ TEST(OperationSql, PassesAsManyParametersAsAStatementNames) {
 
 TEST(OperationSql, KeepsTheLinesOfGivenParametersAlone) {
     const auto operations = read("-- operation a\nSELECT 1\n--? x: AND x\n--? y: AND y\n;\n");
-    ApiRequest request;
+    OperationRequest request;
     request.given = {"y"};
     EXPECT_EQ(operations.at("a").bind(request)[0].sql, "SELECT 1\nAND y\n");
 }
@@ -71,7 +71,7 @@ TEST(OperationSql, KeepsTheLinesOfGivenParametersAlone) {
 TEST(OperationSql, ALineOfAParameterStaysOne) {
     const auto operations =
         read("-- define two\na\nb\n\n-- operation a\nSELECT 1\n--? x: AND {{two}} = 1\n;\n");
-    ApiRequest request;
+    OperationRequest request;
     EXPECT_EQ(operations.at("a").bind(request)[0].sql, "SELECT 1\n");
     request.given = {"x"};
     EXPECT_EQ(operations.at("a").bind(request)[0].sql, "SELECT 1\nAND a b = 1\n");
@@ -81,7 +81,7 @@ TEST(OperationSql, OrdersAndGoesOn) {
     const auto operations = read(
         "-- operation a\n-- sort name: COALESCE(n.x, 'a')::text, n.id::bigint\n"
         "SELECT {{key}} FROM n WHERE true {{after}}\n{{order}};\n");
-    ApiRequest request;
+    OperationRequest request;
     request.order = PageOrder{"name", false, ""};
     EXPECT_EQ(operations.at("a").bind(request)[0].sql,
               "SELECT json_build_array(COALESCE(n.x, 'a'), n.id) FROM n WHERE true \n"
@@ -98,7 +98,7 @@ TEST(OperationSql, LooksUpOneByOneWhatIsInTheOrderOfAnIndex) {
     const auto operations = read(
         "-- operation a\n-- sort id: n::bigint\n-- sort name: m::text, n::bigint\n"
         "SELECT {{key}} FROM n, LATERAL (SELECT 1 {{one_by_one}}) x;\n");
-    ApiRequest request;
+    OperationRequest request;
     request.order = PageOrder{"id", false, ""};
     EXPECT_EQ(operations.at("a").bind(request)[0].sql,
               "SELECT json_build_array(n) FROM n, LATERAL (SELECT 1 OFFSET 0) x\n");

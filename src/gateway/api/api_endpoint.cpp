@@ -135,11 +135,11 @@ asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
         add_budget(reply, budget);
         co_return reply;
     }
-    auto read = read_api_request(route, request);
+    auto read = read_operation_request(route, request);
     if (const Problem* problem = std::get_if<Problem>(&read)) {
         reply = refuse(*problem, request);
     } else {
-        reply = co_await run(operation, request, token, std::get<ApiRequest>(read));
+        reply = co_await run(operation, request, token, std::get<OperationRequest>(read));
     }
     add_budget(reply, budget);
     co_return reply;
@@ -182,7 +182,7 @@ asio::awaitable<std::optional<HttpReply>> ApiEndpoint::take_budget(const ApiOper
 }
 
 asio::awaitable<HttpReply> ApiEndpoint::run(const ApiOperation& operation, const HttpRequest& request,
-                                            const std::string& token, const ApiRequest& read) {
+                                            const std::string& token, const OperationRequest& read) {
     const std::string* key = operation.idempotent ? request.header("idempotency-key") : nullptr;
     if (key != nullptr) {
         co_return co_await run_once(operation, request, token, read, *key);
@@ -202,7 +202,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run(const ApiOperation& operation, const
 
 // What was answered under the key is answered again; else the operation runs, and its answer is kept with it.
 asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, const HttpRequest& request,
-                                                 const std::string& token, const ApiRequest& read,
+                                                 const std::string& token, const OperationRequest& read,
                                                  const std::string& key) {
     auto lease = co_await pool_.begin();
     if (!lease) {
@@ -243,7 +243,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
 }
 
 HttpReply ApiEndpoint::reply_of(const ApiOperation& operation, const HttpRequest& request,
-                                const ApiRequest& read, const PgOutcome& outcome) const {
+                                const OperationRequest& read, const PgOutcome& outcome) const {
     const PGresult* result = outcome.results.back().get();
     const bool found = !nothing_found(outcome);
     if (read.order && found) {

@@ -33,12 +33,12 @@ class ApiEndpoint : public Handler {
                                                                  const std::string& token,
                                                                  BudgetState& state);
     boost::asio::awaitable<HttpReply> run(const ApiOperation& operation, const HttpRequest& request,
-                                          const std::string& token, const ApiRequest& read);
+                                          const std::string& token, const OperationRequest& read);
     boost::asio::awaitable<HttpReply> run_once(const ApiOperation& operation, const HttpRequest& request,
-                                               const std::string& token, const ApiRequest& read,
+                                               const std::string& token, const OperationRequest& read,
                                                const std::string& key);
-    HttpReply reply_of(const ApiOperation& operation, const HttpRequest& request, const ApiRequest& read,
-                       const PgOutcome& outcome) const;
+    HttpReply reply_of(const ApiOperation& operation, const HttpRequest& request,
+                       const OperationRequest& read, const PgOutcome& outcome) const;
     HttpReply refuse(const Problem& problem, const HttpRequest& request) const;
     HttpReply refuse(const PgOutcome& outcome, const HttpRequest& request) const;
 

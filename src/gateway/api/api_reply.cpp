@@ -26,7 +26,7 @@ bool names_tag(const std::string& header, const std::string& tag) {
 
 }  // namespace
 
-HttpReply list_reply(const PGresult* result, const ApiRequest& request) {
+HttpReply list_reply(const PGresult* result, const OperationRequest& request) {
     const int rows = PQntuples(result);
     const int shown = std::min(rows, static_cast<int>(request.limit));
     HttpReply reply;

@@ -4,7 +4,7 @@
 
 #include <libpq-fe.h>
 
-#include "gateway/api/api_request.hpp"
+#include "gateway/api/operation_request.hpp"
 #include "gateway/http_message.hpp"
 #include "process/pg_values.hpp"
 
@@ -12,7 +12,7 @@ namespace sync_engine {
 
 // Of rows (key, item), one more than asked for where there is another page: {"items": [...], "next": CURSOR
 // or null}.
-HttpReply list_reply(const PGresult* result, const ApiRequest& request);
+HttpReply list_reply(const PGresult* result, const OperationRequest& request);
 
 // Of one row with columns by name: body (JSON), and where there are such, status, version (which becomes the
 // ETag, and 304 where the client has that one) and location. `status`: unless a column tells.

@@ -205,7 +205,8 @@ std::string order_by(const std::vector<SortKey>& keys, bool descending) {
 }
 
 // Lines that a parameter brings, and those of the order.
-std::string rendered(const std::string& statement, const OperationSql& operation, const ApiRequest& request) {
+std::string rendered(const std::string& statement, const OperationSql& operation,
+                     const OperationRequest& request) {
     std::string out;
     for (std::size_t from = 0; from < statement.size();) {
         const std::size_t end = std::min(statement.find('\n', from), statement.size());
@@ -237,7 +238,7 @@ std::string rendered(const std::string& statement, const OperationSql& operation
 
 }  // namespace
 
-std::vector<PgStatement> OperationSql::bind(const ApiRequest& request) const {
+std::vector<PgStatement> OperationSql::bind(const OperationRequest& request) const {
     std::vector<PgStatement> bound;
     for (const std::string& statement : statements) {
         PgStatement made;

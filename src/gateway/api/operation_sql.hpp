@@ -19,7 +19,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gateway/api/api_request.hpp"
+#include "gateway/api/operation_request.hpp"
 #include "gateway/api/embedded_texts.hpp"
 #include "gateway/pg_pool.hpp"
 
@@ -36,7 +36,7 @@ struct OperationSql {
     bool is_list() const noexcept { return !sorts.empty(); }
 
     // The statements for a request.
-    std::vector<PgStatement> bind(const ApiRequest& request) const;
+    std::vector<PgStatement> bind(const OperationRequest& request) const;
 };
 
 // By operationId. Throws std::runtime_error, which names file and line, where a text cannot be read.

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "gateway/api/api_document.hpp"
-#include "gateway/api/api_request.hpp"
+#include "gateway/api/operation_request.hpp"
 #include "gateway/api/url_decode.hpp"
 
 namespace sync_engine {
@@ -30,16 +30,16 @@ HttpRequest request_of(const std::string& method, const std::string& target, con
     return request;
 }
 
-std::variant<ApiRequest, Problem> read(const HttpRequest& request) {
+std::variant<OperationRequest, Problem> read(const HttpRequest& request) {
     const ApiRoute route = document().find(request.method, request.path);
     EXPECT_NE(route.operation, nullptr) << request.target;
-    return read_api_request(route, request);
+    return read_operation_request(route, request);
 }
 
-ApiRequest taken(const HttpRequest& request) {
+OperationRequest taken(const HttpRequest& request) {
     auto result = read(request);
-    EXPECT_TRUE(std::holds_alternative<ApiRequest>(result)) << std::get<Problem>(result).detail;
-    return std::get<ApiRequest>(result);
+    EXPECT_TRUE(std::holds_alternative<OperationRequest>(result)) << std::get<Problem>(result).detail;
+    return std::get<OperationRequest>(result);
 }
 
 Problem refused(const HttpRequest& request) {
@@ -102,8 +102,8 @@ TEST(ApiDocument, RefusesPartsThatDoNotFit) {
         std::runtime_error);
 }
 
-TEST(ApiRequest, TakesParametersByTheirType) {
-    const ApiRequest request = taken(request_of(
+TEST(OperationRequest, TakesParametersByTheirType) {
+    const OperationRequest request = taken(request_of(
         "GET",
         "/api/v2/"
         "sync-schedules?connection_id=7&is_active=true&schedule_type=daily,weekly&name=a%20%22b%22+c"));
@@ -116,7 +116,7 @@ TEST(ApiRequest, TakesParametersByTheirType) {
     EXPECT_EQ(request.limit, 50U);
 }
 
-TEST(ApiRequest, NamesTheParameterThatIsWrong) {
+TEST(OperationRequest, NamesTheParameterThatIsWrong) {
     const auto check = [](const std::string& query, const std::string& pointer) {
         const Problem problem = refused(request_of("GET", "/api/v2/sync-schedules?" + query));
         EXPECT_EQ(problem.status, 400U) << query;
@@ -136,7 +136,7 @@ TEST(ApiRequest, NamesTheParameterThatIsWrong) {
     check("connection_id=0", "connection_id");
 }
 
-TEST(ApiRequest, RefusesQueriesThatAreNotText) {
+TEST(OperationRequest, RefusesQueriesThatAreNotText) {
     for (const char* query : {"name=%", "name=%4", "name=%ff", "name=%00", "name=%0a", "%c3=1"}) {
         EXPECT_EQ(refused(request_of("GET", std::string("/api/v2/sync-schedules?") + query)).code,
                   "malformed_query")
@@ -144,7 +144,7 @@ TEST(ApiRequest, RefusesQueriesThatAreNotText) {
     }
 }
 
-TEST(ApiRequest, IdsThatCannotBeAreNotFound) {
+TEST(OperationRequest, IdsThatCannotBeAreNotFound) {
     EXPECT_EQ(refused(request_of("GET", "/api/v2/sync-schedules/0")).status, 404U);
     EXPECT_EQ(refused(request_of("GET", "/api/v2/executions/12")).status, 404U);
     EXPECT_EQ(taken(request_of("GET", "/api/v2/executions/12-34")).parameters, R"({"id":"12-34"})");
@@ -152,7 +152,7 @@ TEST(ApiRequest, IdsThatCannotBeAreNotFound) {
     EXPECT_EQ(refused(request_of("GET", "/api/v2/sync-schedules/9999999999999999999")).status, 404U);
 }
 
-TEST(ApiRequest, ChecksTheBodyByItsSchema) {
+TEST(OperationRequest, ChecksTheBodyByItsSchema) {
     const auto check = [](const std::string& body, const std::string& pointer, const std::string& detail) {
         const Problem problem = refused(request_of("POST", "/api/v2/sync-schedules", body));
         EXPECT_EQ(problem.status, 422U) << body;
@@ -175,7 +175,7 @@ TEST(ApiRequest, ChecksTheBodyByItsSchema) {
     check(R"("text")", "", "the body must be of type object");
 }
 
-TEST(ApiRequest, TimesHaveAZone) {
+TEST(OperationRequest, TimesHaveAZone) {
     for (const char* time : {"2026-03-01T12:15:00Z", "2026-03-01T12:15:00.123456789Z",
                              "2026-03-01T12:15:00-05:30", "2024-02-29T00:00:00+00:00"}) {
         const std::string body = R"({"starts_at":")" + std::string(time) + R"("})";
@@ -194,14 +194,14 @@ TEST(ApiRequest, TimesHaveAZone) {
     EXPECT_EQ(taken(request_of("GET", asked + "Z")).given, std::vector<std::string>{"since"});
 }
 
-TEST(ApiRequest, TakesWhatItIsGivenBack) {
-    const ApiRequest request = taken(request_of(
+TEST(OperationRequest, TakesWhatItIsGivenBack) {
+    const OperationRequest request = taken(request_of(
         "PUT", "/api/v2/sync-schedules/3",
         R"({"id":3,"name":"a","schedule_type":"daily","next_run_at":"2026-01-01T00:00:00Z","live_job":null})"));
     EXPECT_EQ(request.parameters, R"({"id":3})");
 }
 
-TEST(ApiRequest, RefusesBodiesThatAreNotJson) {
+TEST(OperationRequest, RefusesBodiesThatAreNotJson) {
     const auto code = [](const std::string& body) {
         return refused(request_of("POST", "/api/v2/sync-schedules", body)).code;
     };
@@ -216,13 +216,13 @@ TEST(ApiRequest, RefusesBodiesThatAreNotJson) {
     EXPECT_EQ(refused(request_of("POST", "/api/v2/sync-schedules")).code, "body_missing");
 }
 
-TEST(ApiRequest, DeepJsonIsTakenUpToTheBound) {
+TEST(OperationRequest, DeepJsonIsTakenUpToTheBound) {
     const std::string body = R"({"connection_id":1,"name":"a","schedule_type":"daily","config":{"a":)" +
                              std::string(60, '[') + std::string(60, ']') + "}}";
     EXPECT_EQ(taken(request_of("POST", "/api/v2/sync-schedules", body)).body, body);
 }
 
-TEST(ApiRequest, AsksForAContentType) {
+TEST(OperationRequest, AsksForAContentType) {
     HttpRequest request = request_of("POST", "/api/v2/sync-schedules", "{}");
     request.headers.clear();
     EXPECT_EQ(refused(request).status, 415U);
@@ -230,14 +230,14 @@ TEST(ApiRequest, AsksForAContentType) {
     EXPECT_EQ(refused(request).status, 415U);
 }
 
-TEST(ApiRequest, BodiesThatMayBeLeftAwayAreEmptyObjects) {
+TEST(OperationRequest, BodiesThatMayBeLeftAwayAreEmptyObjects) {
     EXPECT_EQ(taken(request_of("POST", "/api/v2/sync-schedules/1/pause")).body, "{}");
 }
 
-TEST(ApiRequest, GoesOnAfterACursorOfTheSameList) {
-    const ApiRequest first = taken(request_of("GET", "/api/v2/sync-schedules?sort=-name&name=x"));
+TEST(OperationRequest, GoesOnAfterACursorOfTheSameList) {
+    const OperationRequest first = taken(request_of("GET", "/api/v2/sync-schedules?sort=-name&name=x"));
     const std::string cursor = make_page_cursor(*first.order, first.filters, R"(["n\"ame",17])");
-    const ApiRequest next =
+    const OperationRequest next =
         taken(request_of("GET", "/api/v2/sync-schedules?name=x&sort=-name&limit=3&cursor=" + cursor));
     EXPECT_EQ(next.order->after, R"(["n\"ame",17])");
     EXPECT_NE(next.parameters.find(R"("after":["n\"ame",17])"), std::string::npos) << next.parameters;

@@ -14,7 +14,7 @@
 
 namespace sync_engine {
 
-struct ApiRequest {
+struct OperationRequest {
     std::string parameters;           // a JSON object; what was not given and has no default is not in it
     std::optional<std::string> body;  // JSON, as it was sent
     std::vector<std::string> given;   // names of the parameters in it
@@ -25,6 +25,7 @@ struct ApiRequest {
 
 // The request, or what is wrong with it: 400 for parameters and bodies that cannot be read, 415 for another
 // content type, 422 for a body that is not as its schema asks.
-std::variant<ApiRequest, Problem> read_api_request(const ApiRoute& route, const HttpRequest& request);
+std::variant<OperationRequest, Problem> read_operation_request(const ApiRoute& route,
+                                                               const HttpRequest& request);
 
 }  // namespace sync_engine

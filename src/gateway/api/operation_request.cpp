@@ -1,4 +1,4 @@
-#include "gateway/api/api_request.hpp"
+#include "gateway/api/operation_request.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -68,7 +68,8 @@ bool is_json(const std::string* content_type, const std::string& wanted) {
     return type == wanted || type == "application/json";
 }
 
-std::optional<Problem> read_body(const ApiOperation& operation, const HttpRequest& request, ApiRequest& out) {
+std::optional<Problem> read_body(const ApiOperation& operation, const HttpRequest& request,
+                                 OperationRequest& out) {
     if (!operation.body) {
         return std::nullopt;
     }
@@ -190,7 +191,7 @@ void add_member(std::string& object, const std::string& name, const std::string&
 }
 
 std::optional<Problem> read_parameter(const ApiParameter& parameter, const std::string* text,
-                                      ApiRequest& out) {
+                                      OperationRequest& out) {
     if (text == nullptr) {
         if (parameter.required) {
             return bad_parameter(parameter.name, "is missing");
@@ -220,7 +221,7 @@ std::optional<Problem> read_parameter(const ApiParameter& parameter, const std::
 }
 
 // Sort and place of a list's page: parameters `sort` and `cursor`; what restricts the list are the others.
-std::optional<Problem> read_order(const Pairs& query, ApiRequest& out) {
+std::optional<Problem> read_order(const Pairs& query, OperationRequest& out) {
     const std::string closed = out.parameters + "}";
     rapidjson::Document parameters;
     parameters.Parse(closed.data(), closed.size());
@@ -251,7 +252,8 @@ std::optional<Problem> read_order(const Pairs& query, ApiRequest& out) {
 
 }  // namespace
 
-std::variant<ApiRequest, Problem> read_api_request(const ApiRoute& route, const HttpRequest& request) {
+std::variant<OperationRequest, Problem> read_operation_request(const ApiRoute& route,
+                                                               const HttpRequest& request) {
     const ApiOperation& operation = *route.operation;
     const auto query = parse_query(request.query);
     if (!query) {
@@ -261,7 +263,7 @@ std::variant<ApiRequest, Problem> read_api_request(const ApiRoute& route, const 
     if (auto problem = unknown_in(operation, *query)) {
         return std::move(*problem);
     }
-    ApiRequest out;
+    OperationRequest out;
     out.parameters = "{";
     for (const ApiParameter& parameter : operation.parameters) {
         if (auto problem = read_parameter(parameter, value_of(parameter, route, *query, request), out)) {
