@@ -63,7 +63,7 @@ SELECT is(as_a(format('SELECT string_agg(DISTINCT tenant_id, %L) FROM sync.%I', 
 SELECT unalike(as_a(format('SELECT jsonb_agg(to_jsonb(x)) FROM sync.%I x', t)), '%of-b%', 'and nothing of B: ' || t) FROM unnest('{sync_notifications,incidents,inbox,deliveries}'::text[]) t;
 SELECT is(as_role('sync_tenant', '', format('SELECT count(*) FROM sync.%I', t)), '0', 'without a tenant nothing: ' || t) FROM unnest('{sync_notifications,incidents,inbox,deliveries}'::text[]) t;
 SELECT alike(as_a(format('SELECT count(*) FROM sync.%I', t)), '42501%', 'not a tenant''s to read: ' || t)
-FROM unnest('{webhook_secrets,notification_state,outbox,held_events,messages,message_queue,delivery_attempts,record_history,notification_clock,executors,audit_log}'::text[]) t;
+FROM unnest('{webhook_secrets,notification_state,outbox,held_events,messages,message_queue,delivery_attempts,record_history,notification_clock,executors,audit_key}'::text[]) t;
 SELECT is(as_a('SELECT config ->> ''url'' FROM sync.sync_notifications WHERE notification_type = ''webhook'''), 'https://of-a.example/', 'its own receivers it sees');
 CREATE FUNCTION tap.leaks(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN IF t ~ 'of-b' THEN RAISE EXCEPTION 'leaked'; END IF; RETURN true; END $$;
 GRANT EXECUTE ON FUNCTION tap.leaks(text) TO PUBLIC;
