@@ -4,10 +4,9 @@
 #include <ctime>
 #include <utility>
 
-#include "connectors/url_text.hpp"
-#include "core/utf8.hpp"
 #include "gateway/database_problem.hpp"
 #include "gateway/problem.hpp"
+#include "gateway/url_decode.hpp"
 #include "process/json_string.hpp"
 #include "process/pg_values.hpp"
 
@@ -25,26 +24,6 @@ struct Address {
     std::string token;
 };
 
-// A part of a path, in which '+' is a plus.
-std::string decoded_segment(std::string_view segment) {
-    std::string text;
-    for (const char c : segment) {
-        text += c == '+' ? std::string("%2B") : std::string{c};
-    }
-    return percent_decoded(text);
-}
-
-bool is_text(std::string_view text) {
-    while (!text.empty()) {
-        const std::size_t length = utf8_character_length(text);
-        if (length == 0 || text.front() == '\0') {
-            return false;
-        }
-        text.remove_prefix(length);
-    }
-    return true;
-}
-
 // As sync.create_hook makes them. The database is not asked about anything else.
 bool is_token(std::string_view token) {
     constexpr std::string_view prefix = "whk_";
@@ -58,12 +37,12 @@ std::optional<Address> address_of(std::string_view path) {
     if (slash == std::string_view::npos) {
         return std::nullopt;
     }
-    std::string provider = decoded_segment(path.substr(0, slash));
+    std::optional<std::string> provider = url_decode(path.substr(0, slash), false);
     const std::string_view token = path.substr(slash + 1);
-    if (provider.empty() || !is_text(provider) || !is_token(token)) {
+    if (!provider || provider->empty() || !is_token(token)) {
         return std::nullopt;
     }
-    return Address{std::move(provider), std::string(token)};
+    return Address{std::move(*provider), std::string(token)};
 }
 
 HttpReply json_reply(unsigned status, std::string body) {

@@ -11,6 +11,7 @@
 #include "connectors/json_text.hpp"
 #include "connectors/url_text.hpp"
 #include "core/utf8.hpp"
+#include "gateway/json_depth.hpp"
 #include "notify/base64.hpp"
 #include "process/json_string.hpp"
 
@@ -108,8 +109,8 @@ void read_slack(rapidjson::Document& document, HookMessage& message) {
 
 void read_json(std::string_view scheme, std::string_view text, HookMessage& message) {
     const std::string clean = clean_json(text).text;
-    if (is_nested_deeper(clean, kMaxHookDepth)) {
-        message.fault = "the body is nested deeper than " + std::to_string(kMaxHookDepth) + " levels";
+    if (is_nested_deeper(clean, kMaxBodyDepth)) {
+        message.fault = "the body is nested deeper than " + std::to_string(kMaxBodyDepth) + " levels";
         return;
     }
     rapidjson::Document document;
@@ -230,27 +231,6 @@ std::string reason_to_ignore(const HeaderList& headers) {
 }
 
 }  // namespace
-
-bool is_nested_deeper(std::string_view json, int depth) noexcept {
-    int level = 0;
-    bool in_string = false;
-    for (std::size_t i = 0; i < json.size(); ++i) {
-        const char c = json[i];
-        if (in_string) {
-            i += c == '\\' ? 1 : 0;
-            in_string = c != '"';
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++level > depth) {
-                return true;
-            }
-        } else if (c == '}' || c == ']') {
-            --level;
-        }
-    }
-    return false;
-}
 
 HookMessage read_hook_message(std::string_view scheme, const HeaderList& headers, std::string_view body) {
     HookMessage message;

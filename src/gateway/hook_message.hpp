@@ -10,9 +10,6 @@
 
 namespace sync_engine {
 
-// Nesting beyond this is refused: what stores and shows payloads shall not have to reckon with more.
-inline constexpr int kMaxHookDepth = 64;
-
 struct HookMessage {
     std::string payload;  // JSON text that jsonb accepts
     std::optional<std::string>
@@ -29,8 +26,5 @@ struct HookMessage {
 // token, which is a secret. A form's field `payload` is taken for the body (GitHub, Slack), another form is
 // an object of its fields. Other text is a JSON string, and what is not UTF-8 a string of its base64.
 HookMessage read_hook_message(std::string_view scheme, const HeaderList& headers, std::string_view body);
-
-// Whether brackets outside strings are nested deeper than that.
-bool is_nested_deeper(std::string_view json, int depth) noexcept;
 
 }  // namespace sync_engine

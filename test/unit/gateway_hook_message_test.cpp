@@ -3,6 +3,7 @@
 #include <string>
 
 #include "gateway/hook_message.hpp"
+#include "gateway/json_depth.hpp"
 
 namespace sync_engine {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "gateway/api/api_document.hpp"
 #include "gateway/api/operation_request.hpp"
-#include "gateway/api/url_decode.hpp"
+#include "gateway/url_decode.hpp"
 
 namespace sync_engine {
 namespace {

@@ -8,7 +8,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
-#include "gateway/api/url_decode.hpp"
+#include "gateway/url_decode.hpp"
 
 namespace sync_engine {
 

@@ -24,8 +24,6 @@ class ApiEndpoint : public Handler {
 
     boost::asio::awaitable<HttpReply> handle(HttpRequest request) override;
 
-    const ApiDocument& document() const noexcept { return document_; }
-
   private:
     // The refusal of a request that has no token, a bad one, or too many requests.
     boost::asio::awaitable<std::optional<HttpReply>> take_budget(const ApiOperation& operation,

@@ -25,7 +25,6 @@ class JsonSchema {
 
     // The first fault; none: the value is as it should be.
     std::optional<SchemaFault> check(const rapidjson::Value& value) const;
-    bool defined() const noexcept { return compiled_ != nullptr; }
 
   private:
     std::shared_ptr<const rapidjson::Document> source_;

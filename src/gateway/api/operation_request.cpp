@@ -4,34 +4,20 @@
 #include <charconv>
 
 #include <rapidjson/error/en.h>
-#include <rapidjson/reader.h>
 
-#include "gateway/api/url_decode.hpp"
+#include "gateway/url_decode.hpp"
+#include "gateway/json_depth.hpp"
 #include "process/json_string.hpp"
 
 namespace sync_engine {
 
 namespace {
 
-constexpr unsigned kMaxDepth = 64;
-
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 Problem bad_parameter(const std::string& name, const std::string& what) {
     return {400, "invalid_parameter", "A parameter is wrong", name + " " + what, name, ""};
 }
-
-// Reads a document that Postgres will read too: no deeper, no other encoding.
-class DepthLimit : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, DepthLimit> {
-  public:
-    bool StartObject() { return ++depth_ <= kMaxDepth; }
-    bool EndObject(rapidjson::SizeType) { return --depth_ < kMaxDepth; }
-    bool StartArray() { return ++depth_ <= kMaxDepth; }
-    bool EndArray(rapidjson::SizeType) { return --depth_ < kMaxDepth; }
-
-  private:
-    unsigned depth_ = 0;
-};
 
 constexpr unsigned kParseFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
 
@@ -44,17 +30,14 @@ std::optional<Problem> parse_body(const std::string& text, rapidjson::Document& 
     if (const std::size_t nul = text.find('\0'); nul != std::string::npos) {
         return malformed("There is a zero byte. At byte " + std::to_string(nul) + ".");
     }
-    DepthLimit depth;
-    rapidjson::Reader reader;
-    rapidjson::MemoryStream stream(text.data(), text.size());
-    const rapidjson::ParseResult looked = reader.Parse<kParseFlags>(stream, depth);
-    if (looked.IsError()) {
-        const bool deep = looked.Code() == rapidjson::kParseErrorTermination;
-        return malformed(deep ? "it is nested deeper than " + std::to_string(kMaxDepth)
-                              : std::string(rapidjson::GetParseError_En(looked.Code())) + " At byte " +
-                                    std::to_string(looked.Offset()) + ".");
+    if (is_nested_deeper(text, kMaxBodyDepth)) {
+        return malformed("it is nested deeper than " + std::to_string(kMaxBodyDepth));
     }
     document.Parse<kParseFlags>(text.data(), text.size());
+    if (document.HasParseError()) {
+        return malformed(std::string(rapidjson::GetParseError_En(document.GetParseError())) + " At byte " +
+                         std::to_string(document.GetErrorOffset()) + ".");
+    }
     return std::nullopt;
 }
 
@@ -232,8 +215,9 @@ std::optional<Problem> read_order(const Pairs& query, OperationRequest& out) {
     order.sort = parameters["sort"].GetString();
     order.descending = order.sort.front() == '-';
     order.sort.erase(0, order.descending ? 1 : 0);
+    out.filters = list_filters(query);
     if (parameters.HasMember("cursor") &&
-        !read_page_cursor(parameters["cursor"].GetString(), list_filters(query), order)) {
+        !read_page_cursor(parameters["cursor"].GetString(), out.filters, order)) {
         return Problem{400,
                        "invalid_cursor",
                        "The cursor is not one of this list",
@@ -244,7 +228,6 @@ std::optional<Problem> read_order(const Pairs& query, OperationRequest& out) {
     if (!order.after.empty()) {
         add_member(out.parameters, "after", order.after);
     }
-    out.filters = list_filters(query);
     out.limit = parameters.HasMember("limit") ? parameters["limit"].GetUint() : 0;
     out.order = std::move(order);
     return std::nullopt;

@@ -1,4 +1,4 @@
-#include "gateway/api/url_decode.hpp"
+#include "gateway/url_decode.hpp"
 
 #include <algorithm>
 
