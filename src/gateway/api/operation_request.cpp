@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include <rapidjson/error/en.h>
+#include <rapidjson/memorystream.h>
 
 #include "gateway/url_decode.hpp"
 #include "gateway/json_depth.hpp"
@@ -33,7 +34,9 @@ std::optional<Problem> parse_body(const std::string& text, rapidjson::Document& 
     if (is_nested_deeper(text, kMaxBodyDepth)) {
         return malformed("it is nested deeper than " + std::to_string(kMaxBodyDepth));
     }
-    document.Parse<kParseFlags>(text.data(), text.size());
+    // Parse() would pass over a byte order mark, at which the database stumbles.
+    rapidjson::MemoryStream stream(text.data(), text.size());
+    document.ParseStream<kParseFlags>(stream);
     if (document.HasParseError()) {
         return malformed(std::string(rapidjson::GetParseError_En(document.GetParseError())) + " At byte " +
                          std::to_string(document.GetErrorOffset()) + ".");
