@@ -9,7 +9,7 @@ pg=${PG_MAJOR:-15}
 build=(ca-certificates make g++ cmake pkg-config python3 "postgresql-$pg" "postgresql-server-dev-$pg" libpq-dev
     libcurl4-openssl-dev libssl-dev rapidjson-dev prometheus-cpp-dev libboost1.81-dev)
 demo=(python3-aiohttp python3-psycopg)
-tests=(binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehandler-pgtap-perl
+tests=(ninja-build binutils perl libgtest-dev "postgresql-$pg-pgtap" libtap-parser-sourcehandler-pgtap-perl
     libipc-run-perl pgbouncer python3-pytest python3-jsonschema python3-aiosmtpd openssl iproute2)
 bench=(gnuplot-nox wrk)
 rivals=(redis-server)

@@ -34,7 +34,7 @@ check() {
 tidy() {
     # The compilation database names the flags; generated with every source in it.
     # Precompiled headers are GCC's.
-    cmake -S . -B "$build" -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
+    cmake -S . -B "$build" -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DSYNC_UNITY=OFF >/dev/null
     printf '%s\0' "${tidied[@]}" | xargs -0 -n 1 -P "$jobs" clang-tidy --quiet -p "$build"
 }
 

@@ -80,6 +80,9 @@ step() {
     printf '%-20s %4ds\n' "$name" $((SECONDS - from))
 }
 
+# What was built by another generator before goes on with that.
+export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}
+
 # cmake_build FOLDER "TARGETS" OPTION...: no targets: all.
 cmake_build() {
     local dir=$1 targets=$2
@@ -261,19 +264,6 @@ suite_tap() {
         test/tap/run.sh
 }
 
-# run_units SUITE FOLDER: the program of each test file that there is; an older build's others may still lie
-# beside them.
-run_units() {
-    local name status=0
-    for name in $(names 'test/unit/*_test.cpp'); do
-        if ! limited "$2/$name" --gtest_brief=1 --gtest_output="xml:$work/results/$1/$name.xml"; then
-            echo "$name failed"
-            status=1
-        fi
-    done
-    return "$status"
-}
-
 sanitizers() {
     export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
     export UBSAN_OPTIONS=print_stacktrace=1
@@ -281,12 +271,12 @@ sanitizers() {
 
 suite_unit() {
     sanitizers
-    run_units unit build/sanitize/unit
+    limited build/sanitize/unit/unit_tests --gtest_brief=1 --gtest_output="xml:$work/results/unit/report.xml"
 }
 
 run_pytest() {
     limited env PATH="$("$pg_config" --bindir):$PATH" /usr/bin/python3 -m pytest -p no:cacheprovider -q \
-        --tb=short --durations=5 --junitxml="$work/results/$1/pytest.xml" "${@:2}"
+        --tb=short --durations=5 --junitxml="$work/results/$1/report.xml" "${@:2}"
 }
 
 # run_executor SUITE PROGRAM FILE...: the tests of notifications verify webhooks with a library's package, which lies in
@@ -295,19 +285,26 @@ run_executor() {
     SYNC_WEBHOOK_VERIFIER="$tree/test/webhooks" SYNC_EXECUTOR="$tree/$2" run_pytest "$1" "${@:3}"
 }
 
-suite_executor() {
-    run_executor executor build/sync-executor test/executor
+# Where the input is odd, connections break or the program stops.
+sanitized_executor_tests=(test/executor/test_{bad_input,database_loss,failures,hosts,mail_content,protocol,security,stopping,webhook_addresses,webhook_replies}.py)
+sanitized_gateway_tests=(test/gateway/test_http_{fuzz,limits,protocol,proxies,stopping,streams,tls}.py)
+
+# others SUITE FILE...: --ignore for each of the files where that suite runs them, but for FULL=1, which runs all of them twice.
+others() {
+    if [ "$FULL" = 0 ] && needs "$1"; then
+        printf -- '--ignore=%s\n' "${@:2}"
+    fi
 }
 
-# Where the input is odd, connections break or the program stops; all of it with FULL=1.
+suite_executor() {
+    # shellcheck disable=SC2046
+    run_executor executor build/sync-executor test/executor $(others executor-sanitized "${sanitized_executor_tests[@]}")
+}
+
 suite_executor-sanitized() {
-    local name files=()
-    for name in bad_input database_loss failures hosts mail_content protocol security stopping webhook_addresses webhook_replies; do
-        files+=("test/executor/test_$name.py")
-    done
-    [ "$FULL" = 0 ] || files=(test/executor)
+    [ "$FULL" = 0 ] || sanitized_executor_tests=(test/executor)
     sanitizers
-    run_executor executor-sanitized build/sanitize/sync-executor "${files[@]}"
+    run_executor executor-sanitized build/sanitize/sync-executor "${sanitized_executor_tests[@]}"
 }
 
 # run_gateway SUITE FOLDER FILE...: with the programs in the folder. What knows OpenAPI documents lies in
@@ -318,12 +315,14 @@ run_gateway() {
 }
 
 suite_gateway() {
-    run_gateway gateway build test/gateway
+    # shellcheck disable=SC2046
+    run_gateway gateway build test/gateway $(others gateway-sanitized "${sanitized_gateway_tests[@]}")
 }
 
 suite_gateway-sanitized() {
+    [ "$FULL" = 0 ] || sanitized_gateway_tests=(test/gateway)
     sanitizers
-    run_gateway gateway-sanitized build/sanitize test/gateway/test_http_*.py
+    run_gateway gateway-sanitized build/sanitize "${sanitized_gateway_tests[@]}"
 }
 
 suite_demo-api() {
@@ -345,29 +344,17 @@ suite_symbols() {
 # without saying which test it was, has one failure.
 tally() {
     local suite=$1 status=$2 counts passed failed
-    # shellcheck disable=SC2046
     case $suite in
         regress | isolation) counts=$(scripts/count-results.py regress "$work/$suite.log") ;;
-        unit) counts=$(tally_reports "$suite" $(names 'test/unit/*_test.cpp')) ;;
-        executor | executor-sanitized | gateway | gateway-sanitized | demo-api) counts=$(tally_reports "$suite" pytest) ;;
+        unit | executor | executor-sanitized | gateway | gateway-sanitized | demo-api)
+            counts=$(scripts/count-results.py junit "$work/results/$suite/report.xml" 2>/dev/null || echo 0 1)
+            ;;
         *) counts=$(scripts/count-results.py tap "$work/$suite.log") ;;
     esac
     read -r passed failed <<<"$counts"
     if [ "$failed" -eq 0 ] && { [ "$status" -ne 0 ] || [ "$passed" -eq 0 ]; }; then
         failed=1
     fi
-    echo "$passed $failed"
-}
-
-# tally_reports SUITE NAME...: the sum of the XML reports, and one failure for each that was never written.
-tally_reports() {
-    local suite=$1 name passed=0 failed=0 counts
-    shift
-    for name in "$@"; do
-        counts=$(scripts/count-results.py junit "$work/results/$suite/$name.xml" 2>/dev/null || echo 0 1)
-        passed=$((passed + ${counts% *}))
-        failed=$((failed + ${counts#* }))
-    done
     echo "$passed $failed"
 }
 

@@ -31,6 +31,9 @@ struct Job {
 
 enum class FailureKind { transient, rate_limited, unauthorized, permanent };
 
+// The most that a configuration may ask for, for one request.
+inline constexpr double kMaxTimeoutSeconds = 3600;
+
 // The name that sync.fail_job takes.
 std::string_view failure_kind_name(FailureKind kind);
 

@@ -11,8 +11,6 @@
 namespace sync_engine {
 namespace {
 
-constexpr std::int64_t kUnixEpochOffset = 946'684'800;  // seconds from 1970 to 2000
-
 std::string text_at(const rapidjson::Value& object, std::string_view name) {
     const rapidjson::Value* value = member(object, name);
     return value != nullptr && is_string(*value) ? std::string(string_view_of(*value)) : std::string();
@@ -42,9 +40,7 @@ void add(std::string& json, std::string_view name, std::string_view value_json) 
 
 void add_text(std::string& json, std::string_view name, std::string_view text) {
     if (!text.empty()) {
-        std::string quoted;
-        append_json_text(quoted, text);
-        add(json, name, quoted);
+        add(json, name, json_text(text));
     }
 }
 
@@ -224,8 +220,7 @@ std::string write_cursor(const SyncCursor& cursor) {
         add(json, "restarted", "true");
     }
     for (const auto& [name, value] : cursor.others) {
-        std::string quoted;
-        append_json_text(quoted, name);
+        const std::string quoted = json_text(name);
         add(json, std::string_view(quoted).substr(1, quoted.size() - 2), value);
     }
     return json + "}";

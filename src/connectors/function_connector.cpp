@@ -7,25 +7,13 @@
 #include <string>
 
 #include "connectors/function_reply.hpp"
+#include "connectors/http_failure.hpp"
 #include "connectors/json_text.hpp"
 #include "connectors/retry_after.hpp"
 #include "core/url.hpp"
 
 namespace sync_engine {
 namespace {
-
-constexpr double kMaxTimeoutSeconds = 3600;
-
-std::string quoted(std::string_view text) {
-    std::string out;
-    append_json_text(out, text);
-    return out;
-}
-
-Failure permanent(std::string_view code, std::string_view message) {
-    return {FailureKind::permanent, "{\"code\":" + quoted(code) + ",\"message\":" + quoted(message) + "}",
-            std::nullopt};
-}
 
 struct FunctionConfig {
     rapidjson::Document document;
@@ -151,8 +139,9 @@ std::variant<std::string, Failure> resolve(const rapidjson::Value& value, Secret
     const std::string name(string_view_of(reference.value));
     auto secret = env ? secrets.env(name, host) : secrets.file(name, host);
     if (!secret) {
-        return permanent("secret", std::string("secret reference ") + (env ? "$env " : "$file ") + name +
-                                       " does not resolve: it is not allowed for this host or has no value");
+        return permanent_failure("secret",
+                                 std::string("secret reference ") + (env ? "$env " : "$file ") + name +
+                                     " does not resolve: it is not allowed for this host or has no value");
     }
     return *std::move(secret);
 }
@@ -174,8 +163,8 @@ std::string request_body(const Job& job, const FunctionConfig& config) {
         first = false;
     }
     body += "},\"connection\":{\"id\":" + std::to_string(job.connection_id) +
-            ",\"tenant_id\":" + quoted(job.tenant_id) + ",\"provider\":" + quoted(job.provider_slug) +
-            "},\"job\":{\"id\":" + std::to_string(job.job_id) + ",\"type\":" + quoted(job.job_type) +
+            ",\"tenant_id\":" + json_text(job.tenant_id) + ",\"provider\":" + json_text(job.provider_slug) +
+            "},\"job\":{\"id\":" + std::to_string(job.job_id) + ",\"type\":" + json_text(job.job_type) +
             ",\"attempt\":" + std::to_string(job.attempts + 1) +
             "},\"limit\":" + std::to_string(config.limit) + "}";
     return body;
@@ -191,7 +180,7 @@ std::optional<Failure> add_headers(const FunctionConfig& config, SecretResolver&
         }
         const std::string& plain = std::get<std::string>(text);
         if (!is_header_value(plain)) {
-            return permanent("bad_config", "header " + name + " would hold a line break");
+            return permanent_failure("bad_config", "header " + name + " would hold a line break");
         }
         request.headers.emplace_back(std::move(name), std::string(prefix) + plain);
         return std::nullopt;
@@ -220,12 +209,12 @@ class FunctionConnector final : public Connector {
                 message += " " + e.path + ": " + e.message + ";";
             }
             message.pop_back();
-            return permanent("bad_config", message);
+            return permanent_failure("bad_config", message);
         }
         if (const rapidjson::Value* own = member(config.document, "sync_engine")) {
             if (const rapidjson::Value* refused = member(*own, "refused");
                 refused != nullptr && is_string(*refused)) {
-                return permanent("refused", string_view_of(*refused));
+                return permanent_failure("refused", string_view_of(*refused));
             }
         }
         ApiRequest request;

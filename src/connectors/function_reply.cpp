@@ -3,27 +3,12 @@
 #include <string>
 
 #include "connectors/excerpt.hpp"
+#include "connectors/http_failure.hpp"
 #include "connectors/json_text.hpp"
 #include "connectors/retry_after.hpp"
 
 namespace sync_engine {
 namespace {
-
-std::string quoted(std::string_view text) {
-    std::string out;
-    append_json_text(out, text);
-    return out;
-}
-
-Failure failure(FailureKind kind, std::string_view code, std::string_view message, long status = 0,
-                std::optional<double> retry_after = std::nullopt) {
-    std::string error =
-        "{\"code\":" + quoted(clean_json(code).text) + ",\"message\":" + quoted(clean_json(message).text);
-    if (status != 0) {
-        error += ",\"status\":" + std::to_string(status);
-    }
-    return {kind, error + "}", retry_after};
-}
 
 std::string excerpt(std::string_view body) {
     return clean_json(excerpt_of(body)).text;
@@ -31,12 +16,12 @@ std::string excerpt(std::string_view body) {
 
 Failure transport_failure(const ApiRequest& request, const HttpResponse& response) {
     if (response.error_code == "body_too_large") {
-        return failure(FailureKind::permanent, response.error_code,
-                       "the reply is larger than " + std::to_string(request.max_body_bytes) + " bytes");
+        return http_failure(FailureKind::permanent, response.error_code,
+                            "the reply is larger than " + std::to_string(request.max_body_bytes) + " bytes");
     }
     const bool blocked = response.error_code == "blocked_address";
-    return failure(blocked ? FailureKind::permanent : FailureKind::transient, response.error_code,
-                   response.error_message);
+    return http_failure(blocked ? FailureKind::permanent : FailureKind::transient, response.error_code,
+                        response.error_message);
 }
 
 FailureKind kind_of_status(long status) {
@@ -78,7 +63,7 @@ Failure problem(const HttpResponse& response, TimestampUs now) {
     } else if (!response.body.empty()) {
         message += ": " + excerpt(response.body);
     }
-    return failure(kind, code, message, response.status, wait);
+    return http_failure(kind, code, message, response.status, wait);
 }
 
 // What is wrong with a signal; empty when nothing is.
@@ -107,14 +92,15 @@ std::optional<Failure> read_signals(const rapidjson::Value& document, Page& page
         return std::nullopt;
     }
     if (!signals->IsArray()) {
-        return failure(FailureKind::permanent, "bad_reply",
-                       "$.signals is a JSON " + std::string(json_type_name(*signals)) + ", not an array");
+        return http_failure(
+            FailureKind::permanent, "bad_reply",
+            "$.signals is a JSON " + std::string(json_type_name(*signals)) + ", not an array");
     }
     for (rapidjson::SizeType i = 0; i < signals->Size(); ++i) {
         const std::string fault = signal_fault((*signals)[i]);
         if (!fault.empty()) {
-            return failure(FailureKind::permanent, "bad_reply",
-                           "$.signals[" + std::to_string(i) + "]" + fault);
+            return http_failure(FailureKind::permanent, "bad_reply",
+                                "$.signals[" + std::to_string(i) + "]" + fault);
         }
         page.signals.push_back(json_of((*signals)[i]));
     }
@@ -131,13 +117,13 @@ Outcome read_page(const rapidjson::Document& document, std::size_t replaced) {
     }
     if (const rapidjson::Value* more = member(document, "has_more")) {
         if (!more->IsBool()) {
-            return failure(FailureKind::permanent, "bad_reply", "$.has_more is not true or false");
+            return http_failure(FailureKind::permanent, "bad_reply", "$.has_more is not true or false");
         }
         page.has_more = more->GetBool();
     }
     if (page.has_more && page.next_cursor_json.empty()) {
-        return failure(FailureKind::permanent, "bad_reply",
-                       "$.has_more is true and $.next_cursor is missing");
+        return http_failure(FailureKind::permanent, "bad_reply",
+                            "$.has_more is true and $.next_cursor is missing");
     }
     page.stats_json = "{\"signals\":" + std::to_string(page.signals.size());
     if (replaced > 0) {
@@ -163,10 +149,10 @@ Outcome read_function_reply(const ApiRequest& request, const HttpResponse& respo
     rapidjson::Document document;
     std::string error;
     if (!parse_json(clean.text, document, error) || !document.IsObject()) {
-        return failure(FailureKind::transient, "not_json",
-                       "the reply is not a JSON object" + (error.empty() ? "" : " (" + error + ")") + ": " +
-                           excerpt(response.body),
-                       response.status);
+        return http_failure(FailureKind::transient, "not_json",
+                            "the reply is not a JSON object" + (error.empty() ? "" : " (" + error + ")") +
+                                ": " + excerpt(response.body),
+                            response.status);
     }
     return read_page(document, clean.replaced);
 }

@@ -26,7 +26,6 @@ constexpr std::array<std::string_view, 15> kKeys = {"preset",
                                                     "connect_timeout_seconds",
                                                     "max_body_bytes",
                                                     "sync_engine"};
-constexpr double kMaxTimeoutSeconds = 3600;
 constexpr long kMinBodyBytes = 1024;
 constexpr long kMaxBodyBytes = 1L << 30;
 

@@ -23,7 +23,7 @@ void replace_all(std::string& text, std::string_view what) {
 Failure http_failure(FailureKind kind, std::string_view code, std::string_view message, long status,
                      std::optional<double> retry_after_seconds) {
     std::string error = "{\"code\":";
-    append_json_text(error, code);
+    append_json_text(error, clean_json(code).text);
     error += ",\"message\":";
     append_json_text(error, clean_json(message).text);
     if (status != 0) {

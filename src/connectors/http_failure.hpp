@@ -9,7 +9,7 @@
 
 namespace sync_engine {
 
-// {"code", "message"[, "status"]}; the message is cleaned.
+// {"code", "message"[, "status"]}; both texts are cleaned.
 Failure http_failure(FailureKind kind, std::string_view code, std::string_view message, long status = 0,
                      std::optional<double> retry_after_seconds = std::nullopt);
 

@@ -364,6 +364,12 @@ void append_json_text(std::string& out, std::string_view text) {
     out.append(buffer.GetString(), buffer.GetSize());
 }
 
+std::string json_text(std::string_view text) {
+    std::string out;
+    append_json_text(out, text);
+    return out;
+}
+
 const rapidjson::Value* member(const rapidjson::Value& object, std::string_view name) {
     if (!object.IsObject()) {
         return nullptr;

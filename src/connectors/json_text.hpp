@@ -44,6 +44,7 @@ std::string json_of(const rapidjson::Value& value);
 
 // Appends `text`, which must be UTF-8, as a JSON string in quotes.
 void append_json_text(std::string& out, std::string_view text);
+std::string json_text(std::string_view text);
 
 // The member of that name; null when `object` is not an object, has none, or it is JSON null.
 const rapidjson::Value* member(const rapidjson::Value& object, std::string_view name);

@@ -12,7 +12,6 @@
 namespace sync_engine {
 namespace {
 
-constexpr double kUnixEpochOffset = 946'684'800;  // seconds from 1970 to 2000
 constexpr double kEpochFrom = 1e9;
 constexpr double kEpochMillisFrom = 1e12;
 
@@ -188,7 +187,8 @@ std::optional<double> seconds_until(std::optional<double> reset, TimestampUs now
         return reset;
     }
     const double epoch = *reset > kEpochMillisFrom ? *reset / 1000 : *reset;
-    const double now_epoch = static_cast<double>(now) / kMicrosPerSecond + kUnixEpochOffset;
+    const double now_epoch =
+        static_cast<double>(now) / kMicrosPerSecond + static_cast<double>(kUnixEpochOffset);
     return std::max(0.0, epoch - now_epoch);
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "connectors/ascii.hpp"
 #include "connectors/json_text.hpp"
 
 namespace sync_engine {
@@ -13,12 +14,6 @@ namespace {
 
 constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-
-std::string_view trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t");
-    return first == std::string_view::npos ? std::string_view()
-                                           : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 std::optional<int> digits(std::string_view text) {
     int value = 0;

@@ -14,8 +14,6 @@
 namespace sync_engine {
 namespace {
 
-constexpr std::int64_t kUnixEpochOffset = 946'684'800;  // seconds from 1970 to 2000
-
 // FNV-1a with 128 bits, as hexadecimal digits.
 std::string content_key(std::string_view text) {
     __extension__ using Wide = unsigned __int128;

@@ -3,20 +3,13 @@
 #include <algorithm>
 #include <array>
 
+#include "connectors/ascii.hpp"
 #include "connectors/json_text.hpp"
 
 namespace sync_engine {
 namespace {
 
 using Root = TextTemplate::Root;
-
-constexpr std::int64_t kUnixEpochOffset = 946'684'800;  // seconds from 1970 to 2000
-
-std::string_view trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(' ');
-    return first == std::string_view::npos ? std::string_view()
-                                           : text.substr(first, text.find_last_not_of(' ') - first + 1);
-}
 
 struct RootName {
     std::string_view name;
@@ -134,7 +127,7 @@ std::optional<TextTemplate> TextTemplate::parse(std::string_view text, TemplateU
             error = "{{ without }} after it";
             return std::nullopt;
         }
-        auto part = parse_reference(trimmed(text.substr(2, close - 2)), use, error);
+        auto part = parse_reference(trimmed(text.substr(2, close - 2), " "), use, error);
         if (!part) {
             return std::nullopt;
         }

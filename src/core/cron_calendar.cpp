@@ -8,7 +8,6 @@ namespace sync_engine {
 
 namespace {
 
-constexpr std::int64_t kDaySeconds = 86'400;
 // After which the Gregorian calendar repeats, weekdays included.
 constexpr int kCycleYears = 400;
 constexpr std::uint32_t kAllDays = 0xFFFFFFFE;
@@ -16,11 +15,6 @@ constexpr int kSaturday = 6;
 
 std::int64_t floor_div(std::int64_t a, std::int64_t b) {
     return a / b - (a % b < 0 ? 1 : 0);
-}
-
-int days_in_month(std::int64_t year, int month) {
-    return static_cast<int>(days_from_civil(month == 12 ? year + 1 : year, month == 12 ? 1 : month + 1, 1) -
-                            days_from_civil(year, month, 1));
 }
 
 // 2000-01-01 was a Saturday.
@@ -220,8 +214,8 @@ std::uint32_t cron_days(const CronExpression& cron, std::int64_t year, int month
 }
 
 bool cron_matches(const CronExpression& cron, LocalSeconds local) {
-    const std::int64_t day = floor_div(local, kDaySeconds);
-    const int time = static_cast<int>(local - day * kDaySeconds);
+    const std::int64_t day = floor_div(local, kSecondsPerDay);
+    const int time = static_cast<int>(local - day * kSecondsPerDay);
     const CivilDate date = civil_from_days(day);
     return (cron.hours >> (time / 3600) & 1) != 0 && (cron.minutes >> (time / 60 % 60) & 1) != 0 &&
            (cron.seconds >> (time % 60) & 1) != 0 && (cron.months >> date.month & 1) != 0 &&
@@ -232,18 +226,19 @@ std::int64_t cron_count_local(const CronExpression& cron, LocalSeconds from, Loc
     if (from >= to) {
         return 0;
     }
-    const std::int64_t first = floor_div(from, kDaySeconds);
-    const std::int64_t last = floor_div(to, kDaySeconds);
+    const std::int64_t first = floor_div(from, kSecondsPerDay);
+    const std::int64_t last = floor_div(to, kSecondsPerDay);
     const std::int64_t in_day = bits(cron.hours) * bits(cron.minutes) * bits(cron.seconds);
     return days_between(cron, first, last) * in_day -
            days_between(cron, first, first + 1) *
-               times_before(cron, static_cast<int>(from - first * kDaySeconds)) +
-           days_between(cron, last, last + 1) * times_before(cron, static_cast<int>(to - last * kDaySeconds));
+               times_before(cron, static_cast<int>(from - first * kSecondsPerDay)) +
+           days_between(cron, last, last + 1) *
+               times_before(cron, static_cast<int>(to - last * kSecondsPerDay));
 }
 
 std::optional<LocalSeconds> cron_at_or_after(const CronExpression& cron, LocalSeconds local) {
-    std::int64_t start = floor_div(local, kDaySeconds);
-    const int today = time_at_or_after(cron, static_cast<int>(local - start * kDaySeconds));
+    std::int64_t start = floor_div(local, kSecondsPerDay);
+    const int today = time_at_or_after(cron, static_cast<int>(local - start * kSecondsPerDay));
     const int first_time = time_at_or_after(cron, 0);
     const CivilDate date = civil_from_days(start);
     for (std::int64_t year = date.year; year <= date.year + kCycleYears; ++year) {
@@ -255,12 +250,12 @@ std::optional<LocalSeconds> cron_at_or_after(const CronExpression& cron, LocalSe
             int day = first_from(days, current ? date.day : 1);
             if (current && day == date.day) {
                 if (today >= 0) {
-                    return start * kDaySeconds + today;
+                    return start * kSecondsPerDay + today;
                 }
                 day = first_from(days, day + 1);
             }
             if (day > 0) {
-                return (month.first_day + day - 1) * kDaySeconds + first_time;
+                return (month.first_day + day - 1) * kSecondsPerDay + first_time;
             }
         }
     }
@@ -268,9 +263,9 @@ std::optional<LocalSeconds> cron_at_or_after(const CronExpression& cron, LocalSe
 }
 
 std::optional<LocalSeconds> cron_at_or_before(const CronExpression& cron, LocalSeconds local) {
-    const std::int64_t start = floor_div(local, kDaySeconds);
-    const int today = time_at_or_before(cron, static_cast<int>(local - start * kDaySeconds));
-    const int last_time = time_at_or_before(cron, static_cast<int>(kDaySeconds - 1));
+    const std::int64_t start = floor_div(local, kSecondsPerDay);
+    const int today = time_at_or_before(cron, static_cast<int>(local - start * kSecondsPerDay));
+    const int last_time = time_at_or_before(cron, static_cast<int>(kSecondsPerDay - 1));
     const CivilDate date = civil_from_days(start);
     for (std::int64_t year = date.year; year >= date.year - kCycleYears; --year) {
         int number = last_to(cron.months, year == date.year ? date.month : 12);
@@ -281,12 +276,12 @@ std::optional<LocalSeconds> cron_at_or_before(const CronExpression& cron, LocalS
             int day = last_to(days, current ? date.day : 31);
             if (current && day == date.day) {
                 if (today >= 0) {
-                    return start * kDaySeconds + today;
+                    return start * kSecondsPerDay + today;
                 }
                 day = last_to(days, day - 1);
             }
             if (day > 0) {
-                return (month.first_day + day - 1) * kDaySeconds + last_time;
+                return (month.first_day + day - 1) * kSecondsPerDay + last_time;
             }
         }
     }

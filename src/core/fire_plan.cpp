@@ -8,7 +8,6 @@ namespace sync_engine {
 
 namespace {
 
-constexpr std::int64_t kDaySeconds = 86'400;
 // How often what waits for a job is looked at: a part of the time that it has waited for.
 constexpr std::int64_t kFirstLookSeconds = 5;
 constexpr std::int64_t kLastLookSeconds = 60;
@@ -232,7 +231,7 @@ void Planner::set_next_look() {
     // rules of the zone may have changed.
     const TimestampUs ahead = add_seconds(*plan_.next, -look_ahead_);
     const TimestampUs look = ahead > now && !moment_.paused ? ahead : *plan_.next;
-    plan_.look_at = std::min(look, add_seconds(now, kDaySeconds));
+    plan_.look_at = std::min(look, add_seconds(now, kSecondsPerDay));
     // What the clocks skip is told when it would have been.
     if (policy_.dst.gap == DstGap::skip) {
         const TimestampUs from = from_start(std::max(covered_, now));

@@ -5,7 +5,6 @@
 namespace sync_engine {
 namespace {
 
-constexpr std::int64_t kSecondsPerDay = 86'400;
 constexpr int kMaxOffsetHours = 15;
 
 // A cursor over the text; every read_ function leaves it after what was read and returns false on a mismatch.
@@ -41,15 +40,6 @@ struct Reader {
         return value <= max;
     }
 };
-
-bool is_leap(std::int64_t year) {
-    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-}
-
-int days_in_month(std::int64_t year, int month) {
-    constexpr int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    return month == 2 && is_leap(year) ? 29 : kDays[month - 1];
-}
 
 bool read_year(Reader& in, std::int64_t& year) {
     const bool negative = in.accept('-');

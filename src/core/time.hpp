@@ -13,6 +13,9 @@ namespace sync_engine {
 using TimestampUs = std::int64_t;
 
 inline constexpr TimestampUs kMicrosPerSecond = 1'000'000;
+inline constexpr std::int64_t kSecondsPerDay = 86'400;
+// From 1970-01-01, where Unix time begins, to 2000-01-01.
+inline constexpr std::int64_t kUnixEpochOffset = 946'684'800;
 inline constexpr TimestampUs kTimestampNegInfinity = INT64_MIN;
 inline constexpr TimestampUs kTimestampInfinity = INT64_MAX;
 // Finite range of timestamptz: 4714-11-24 BC inclusive to 294277-01-01 exclusive, proleptic Gregorian.
@@ -49,6 +52,11 @@ constexpr std::int64_t days_from_civil(std::int64_t year, int month, int day) {
     const std::int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
     const std::int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     return era * 146'097 + day_of_era - 730'425;
+}
+
+constexpr int days_in_month(std::int64_t year, int month) {
+    return static_cast<int>(days_from_civil(month == 12 ? year + 1 : year, month == 12 ? 1 : month + 1, 1) -
+                            days_from_civil(year, month, 1));
 }
 
 struct CivilDate {

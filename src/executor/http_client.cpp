@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include "connectors/ascii.hpp"
 #include "core/url.hpp"
 
 namespace sync_engine {
@@ -52,11 +53,7 @@ std::string fault_of(const ApiRequest& request) {
     return {};
 }
 
-std::string_view trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t\r\n");
-    const auto last = text.find_last_not_of(" \t\r\n");
-    return first == std::string_view::npos ? std::string_view() : text.substr(first, last - first + 1);
-}
+constexpr std::string_view kBlanks = " \t\r\n";
 
 }  // namespace
 
@@ -243,9 +240,9 @@ bool HttpClient::take_header(Transfer& transfer, std::string_view line) {
         transfer.interim = status != std::string_view::npos && line.substr(status + 1).starts_with('1');
         transfer.response.headers.clear();  // those of an interim reply
     } else if (colon != std::string_view::npos) {
-        transfer.response.headers.emplace_back(trimmed(line.substr(0, colon)),
-                                               trimmed(line.substr(colon + 1)));
-    } else if (trimmed(line).empty() && !transfer.interim && !transfer.headers_complete) {
+        transfer.response.headers.emplace_back(trimmed(line.substr(0, colon), kBlanks),
+                                               trimmed(line.substr(colon + 1), kBlanks));
+    } else if (trimmed(line, kBlanks).empty() && !transfer.interim && !transfer.headers_complete) {
         transfer.headers_complete = true;
         if (transfer.beginning_suffices) {
             transfer.client.loop_.after(

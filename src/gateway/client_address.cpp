@@ -8,12 +8,6 @@ namespace sync_engine {
 
 namespace {
 
-std::string_view trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t");
-    const auto last = text.find_last_not_of(" \t");
-    return first == std::string_view::npos ? std::string_view() : text.substr(first, last - first + 1);
-}
-
 // The entries of all headers of that name, in order, as if they were one.
 std::vector<std::string_view> entries_of(const HttpRequest& request, std::string_view name) {
     std::vector<std::string_view> entries;

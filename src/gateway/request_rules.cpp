@@ -41,11 +41,7 @@ std::vector<std::string_view> list_of(std::string_view text) {
     std::vector<std::string_view> items;
     while (true) {
         const std::size_t comma = text.find(',');
-        const std::string_view item = text.substr(0, comma);
-        const auto first = item.find_first_not_of(" \t");
-        const auto last = item.find_last_not_of(" \t");
-        items.push_back(first == std::string_view::npos ? std::string_view()
-                                                        : item.substr(first, last - first + 1));
+        items.push_back(trimmed(text.substr(0, comma)));
         if (comma == std::string_view::npos) {
             return items;
         }

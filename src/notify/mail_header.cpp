@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 
+#include "connectors/ascii.hpp"
 #include "core/email_address.hpp"
 #include "core/utf8.hpp"
 #include "notify/base64.hpp"
@@ -81,12 +82,6 @@ std::string phrase(const std::string& name, std::size_t column) {
     return column + quoted.size() <= kMaxHeaderColumns ? quoted : encoded_words(name, column);
 }
 
-std::string_view trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t");
-    return first == std::string_view::npos ? std::string_view()
-                                           : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
 std::string unquoted(std::string_view name) {
     if (name.size() < 2 || name.front() != '"' || name.back() != '"') {
         return std::string(name);
@@ -150,7 +145,6 @@ std::string mail_date(TimestampUs time) {
     constexpr std::array<const char*, 7> kDays{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     constexpr std::array<const char*, 12> kMonths{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    constexpr std::int64_t kSecondsPerDay = 86'400;
     const std::int64_t seconds = clamp_finite(time) / kMicrosPerSecond;
     const std::int64_t of_day = (seconds % kSecondsPerDay + kSecondsPerDay) % kSecondsPerDay;
     const std::int64_t days = (seconds - of_day) / kSecondsPerDay;

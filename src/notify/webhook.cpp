@@ -13,7 +13,6 @@ namespace {
 
 constexpr long kTimeoutMs = 20'000;
 constexpr long kConnectTimeoutMs = 5'000;
-constexpr std::int64_t kEpochUnixSeconds = 946'684'800;  // 2000-01-01
 
 // The codes of HttpResponse that sync.complete_deliveries knows too.
 std::string_view known_error_code(std::string_view code) {
@@ -36,7 +35,7 @@ std::variant<ApiRequest, DeliveryOutcome> webhook_request(const Delivery& delive
     if (!parse_url(delivery.recipient)) {
         return refused_delivery("the webhook's URL is not a plain http or https URL");
     }
-    const std::int64_t unix_seconds = now / kMicrosPerSecond + kEpochUnixSeconds;
+    const std::int64_t unix_seconds = now / kMicrosPerSecond + kUnixEpochOffset;
     WebhookSignature signature =
         webhook_signature(delivery.message_id, unix_seconds, delivery.payload, delivery.secrets);
     if (!signature.fault.empty()) {

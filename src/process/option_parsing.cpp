@@ -9,6 +9,7 @@
 
 #include <libpq-fe.h>
 
+#include "connectors/ascii.hpp"
 #include "process/pg_handles.hpp"
 
 namespace sync_engine {
@@ -131,12 +132,6 @@ Source read_environment(const OptionProgram& program, Table table, const OptionS
     return source;
 }
 
-std::string trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t\r");
-    const auto last = text.find_last_not_of(" \t\r");
-    return first == std::string_view::npos ? "" : std::string(text.substr(first, last - first + 1));
-}
-
 Source read_config_file(Table table, const std::string& path, const OptionSources& sources) {
     Source source;
     source.label = [path](const OptionFacts& option) { return std::string(option.name) + " in " + path; };
@@ -151,7 +146,7 @@ Source read_config_file(Table table, const std::string& path, const OptionSource
     int number = 0;
     for (std::string raw; std::getline(stream, raw);) {
         ++number;
-        const std::string line = trimmed(raw);
+        const std::string_view line = trimmed(raw, " \t\r");
         if (line.empty() || line.front() == '#') {
             continue;
         }
@@ -160,13 +155,13 @@ Source read_config_file(Table table, const std::string& path, const OptionSource
         if (equals == std::string::npos) {
             throw OptionError(where + ": expected key = value");
         }
-        std::string key = trimmed(std::string_view(line).substr(0, equals));
+        std::string key(trimmed(line.substr(0, equals)));
         std::replace(key.begin(), key.end(), '_', '-');
         const OptionFacts* option = find_option(table, key);
         if (option == nullptr) {
             throw OptionError(where + ": there is no option '" + key + "'");
         }
-        put(source, *option, trimmed(std::string_view(line).substr(equals + 1)));
+        put(source, *option, std::string(trimmed(line.substr(equals + 1))));
     }
     return source;
 }

@@ -29,6 +29,7 @@ sync_engine.backoff_base_seconds = 1
 # The password of the executors' role: one of the planted secrets.
 DATABASE_PASSWORD = "planted-database-password-7Qz"
 EXECUTOR_ROLE = "executor_login"
+TEMPLATE = "with_extension"
 
 
 def free_port():
@@ -118,14 +119,23 @@ class Cluster:
         )
 
     def create(self, name):
-        """A new database with the extension, and the executors' role."""
+        """A new database with the extension, as CREATE EXTENSION leaves it, and the executors' role. A copy, which
+        takes a third of the time."""
         with self.connect() as admin:
-            admin.execute(f'CREATE DATABASE "{name}"')
+            if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone():
+                self.create_template(admin)
+            admin.execute(f'CREATE DATABASE "{name}" TEMPLATE {TEMPLATE} STRATEGY file_copy')
         database = Database(self, name)
-        database.run("CREATE EXTENSION sync_engine")
-        with contextlib.suppress(psycopg.errors.DuplicateObject):
-            database.run(f"CREATE ROLE {EXECUTOR_ROLE} LOGIN PASSWORD '{DATABASE_PASSWORD}' IN ROLE sync_executor")
+        database.run("SELECT sync.adopt_database()")
         return database
+
+    def create_template(self, admin):
+        admin.execute(f"CREATE DATABASE {TEMPLATE} IS_TEMPLATE true")
+        with self.connect(TEMPLATE) as template:
+            template.execute("CREATE EXTENSION sync_engine")
+            # So that a copy has none before, and is no clone of another database.
+            template.execute("DELETE FROM sync.database_identity")
+        admin.execute(f"CREATE ROLE {EXECUTOR_ROLE} LOGIN PASSWORD '{DATABASE_PASSWORD}' IN ROLE sync_executor")
 
     def drop(self, database):
         with self.connect() as admin:

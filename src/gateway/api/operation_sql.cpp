@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "connectors/ascii.hpp"
+
 namespace sync_engine {
 
 namespace {
@@ -15,12 +17,6 @@ constexpr std::string_view kIf = "--? ";
 
 bool starts_with(std::string_view text, std::string_view prefix) {
     return text.substr(0, prefix.size()) == prefix;
-}
-
-std::string trimmed(std::string_view text) {
-    const std::size_t from = text.find_first_not_of(" \t");
-    const std::size_t to = text.find_last_not_of(" \t");
-    return from == std::string_view::npos ? "" : std::string(text.substr(from, to - from + 1));
 }
 
 void replace_all(std::string& text, std::string_view what, std::string_view by) {
@@ -52,7 +48,7 @@ std::vector<SortKey> read_keys(std::string_view text) {
         if (at == std::string::npos) {
             throw std::runtime_error("a sort's expression has no type: " + part);
         }
-        keys.push_back({trimmed(part.substr(0, at)), trimmed(part.substr(at + 2))});
+        keys.push_back({std::string(trimmed(part.substr(0, at))), std::string(trimmed(part.substr(at + 2)))});
         part.clear();
     };
     for (const char c : text) {
@@ -122,14 +118,15 @@ class SqlReader {
             if (operation_.empty() || colon == std::string_view::npos) {
                 throw std::runtime_error("a definition that belongs to no operation or has no name");
             }
-            own_[operation_][trimmed(line.substr(kWith.size(), colon - kWith.size()))] =
+            own_[operation_][std::string(trimmed(line.substr(kWith.size(), colon - kWith.size())))] =
                 line.substr(colon + 2);
         } else if (starts_with(line, kSort)) {
             const std::size_t colon = line.find(": ");
             if (operation_.empty() || colon == std::string_view::npos) {
                 throw std::runtime_error("a sort that belongs to no operation or has no name");
             }
-            operations_[operation_].sorts[trimmed(line.substr(kSort.size(), colon - kSort.size()))] =
+            operations_[operation_]
+                .sorts[std::string(trimmed(line.substr(kSort.size(), colon - kSort.size())))] =
                 read_keys(line.substr(colon + 2));
         } else if (starts_with(line, "--") && !starts_with(line, kIf)) {
             return;
