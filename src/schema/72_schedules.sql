@@ -419,11 +419,35 @@ END
 $$;
 COMMENT ON FUNCTION sync._local_time(timestamptz, text) IS 'Internal: by the wall clock of a zone; null where the server does not know it';
 
+-- Called for the few of which something is skipped, or that are paused: next_planned_at tells of all the others.
+CREATE FUNCTION sync._next_run_at(s sync.sync_schedules, st sync.schedule_state) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at timestamptz := st.next_planned_at;
+BEGIN
+    IF NOT s.is_active THEN
+        IF s.resume_at IS NULL THEN
+            RETURN NULL;
+        ELSIF at < s.resume_at THEN
+            at := sync.cron_next(s.cron_expression, s.timezone, s.resume_at - interval '1 microsecond', s.dst_gap, s.dst_fold);
+        END IF;
+    END IF;
+    WHILE at = ANY (st.skips) LOOP
+        at := sync.cron_next(s.cron_expression, s.timezone, at, s.dst_gap, s.dst_fold);
+    END LOOP;
+    RETURN CASE WHEN at > s.ends_at THEN NULL ELSE at END;
+END
+$$;
+COMMENT ON FUNCTION sync._next_run_at(sync.sync_schedules, sync.schedule_state) IS
+    'Internal: the next planned instant that is neither skipped nor within a pause; null where there is none';
+
 CREATE VIEW sync.schedule_status WITH (security_barrier) AS
 SELECT s.id AS schedule_id, s.tenant_id, s.connection_id, s.name, s.schedule_type, s.cron_expression, s.timezone,
        CASE WHEN s.cron_expression IS NULL THEN 'when it is triggered' ELSE sync.cron_describe(s.cron_expression) END AS runs,
        s.is_active, s.pause_reason, s.resume_at, c.status AS connection_status, p.status AS provider_status,
-       st.next_planned_at AS next_run_at, sync._local_time(st.next_planned_at, s.timezone) AS next_run_local,
+       n.next_run_at, sync._local_time(n.next_run_at, s.timezone) AS next_run_local,
        j.id AS job_id, j.status AS job_status, j.scheduled_at AS job_scheduled_at,
        CASE WHEN s.is_active AND c.status = 'active' AND p.status = 'active'
             THEN GREATEST(now() - st.next_planned_at, interval '0') END AS late_by
@@ -431,6 +455,7 @@ FROM sync.sync_schedules s
 JOIN sync.schedule_state st ON st.schedule_id = s.id
 JOIN sync.connections c ON c.id = s.connection_id
 JOIN sync.providers p ON p.slug = c.provider_slug
+CROSS JOIN LATERAL (SELECT CASE WHEN s.is_active AND st.skips = '{}' THEN st.next_planned_at ELSE sync._next_run_at(s, st) END AS next_run_at) n
 LEFT JOIN LATERAL (SELECT x.* FROM ONLY sync.sync_jobs x
                    WHERE x.connection_id = s.connection_id AND x.job_type = s.job_type AND x.status IN ('queued', 'running')
                      AND x.schedule_id = s.id LIMIT 1) j ON true

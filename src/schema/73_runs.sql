@@ -36,7 +36,8 @@ SELECT e.run_id, e.tenant_id, e.connection_id, min(e.provider_slug) AS provider_
        sum(e.duration_ms) AS duration_ms, sum(e.records_processed)::bigint AS records_processed, sum(e.records_created)::bigint AS records_created,
        sum(e.records_updated)::bigint AS records_updated, sum(e.records_skipped)::bigint AS records_skipped, sum(e.bytes)::bigint AS bytes,
        (array_agg(e.error_message ORDER BY e.execution_id DESC))[1] AS error_message,
-       (array_agg(e.executor ORDER BY e.execution_id DESC))[1] AS executor
+       (array_agg(e.executor ORDER BY e.execution_id DESC))[1] AS executor,
+       (array_agg(e.error_kind ORDER BY e.execution_id DESC))[1] AS error_kind
 FROM sync.execution_history e
 GROUP BY e.tenant_id, e.connection_id, e.run_id;
 COMMENT ON VIEW sync.run_history IS

@@ -131,7 +131,8 @@ BEGIN
     SELECT x.* INTO s FROM sync.sync_schedules x WHERE x.id = o.schedule_id;
     SELECT r.run, r.counts INTO told FROM sync._run_brief(o.tenant_id, o.connection_id, o.job_id, o.occurred_at) r;
     IF c.status = 'active' THEN
-        next_run_at := CASE WHEN c.has_schedules THEN (SELECT min(t.next_planned_at) FROM sync.schedule_state t WHERE t.connection_id = c.id)
+        next_run_at := CASE WHEN c.has_schedules THEN (SELECT min(sync._next_run_at(x, t)) FROM sync.schedule_state t JOIN sync.sync_schedules x ON x.id = t.schedule_id
+                                                       WHERE t.connection_id = c.id)
                             ELSE sync.parse_utc(c.metadata #>> '{sync,next_run_at}') END;
     END IF;
     links := jsonb_strip_nulls(jsonb_build_object('connection', sync._link('connections', c.id), 'schedule', sync._link('schedules', s.id),

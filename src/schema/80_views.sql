@@ -4,8 +4,8 @@ SELECT c.id AS connection_id, c.tenant_id, c.provider_slug, c.external_id, c.nam
        i.base_seconds AS interval_seconds,
        c.last_incremental_finished_at,
        CASE WHEN c.has_schedules
-            THEN (SELECT min(x.next_planned_at) FROM sync.schedule_state x JOIN sync.sync_schedules y ON y.id = x.schedule_id
-                  WHERE x.connection_id = c.id AND y.is_active)
+            THEN (SELECT min(CASE WHEN y.is_active AND x.skips = '{}' THEN x.next_planned_at ELSE sync._next_run_at(y, x) END)
+                  FROM sync.schedule_state x JOIN sync.sync_schedules y ON y.id = x.schedule_id WHERE x.connection_id = c.id)
             ELSE sync.parse_utc(c.metadata #>> '{sync,next_run_at}') END AS next_run_at,
        c.metadata #>> '{sync,last_jitter_seconds}' AS last_jitter_seconds,
        j.id AS job_id, j.job_type, j.status AS job_status, j.attempts,

@@ -100,7 +100,7 @@ BEGIN
         sync.delete_hook(bigint), sync.rotate_hook_secret(bigint, text, interval, timestamptz),
         sync.watch_changes(int), sync.read_changes(text, int), sync.change_slot(),
         sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
-        sync._local_time(timestamptz, text)
+        sync._local_time(timestamptz, text), sync._next_run_at(sync.sync_schedules, sync.schedule_state)
     TO sync_tenant;
     INSERT INTO sync.tenant_isolation DEFAULT VALUES ON CONFLICT DO NOTHING;
     RETURN made;

@@ -225,7 +225,7 @@ AS $$
 BEGIN
     RETURN (
         WITH coming AS MATERIALIZED (
-            SELECT c AS connection, s.id AS schedule_id, s.name AS schedule_name, t.next_planned_at AS runs_at,
+            SELECT c AS connection, s.id AS schedule_id, s.name AS schedule_name, sync._next_run_at(s, t) AS runs_at,
                    sync._cron_count(s.cron_expression, s.timezone, since, until, s.dst_gap, s.dst_fold) AS runs
             FROM sync._digest_scope(n) c
             JOIN sync.sync_schedules s ON s.tenant_id = c.tenant_id AND s.connection_id = c.id AND s.is_active AND s.cron_expression IS NOT NULL

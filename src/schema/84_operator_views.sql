@@ -84,10 +84,11 @@ FROM (SELECT j.connection_id, j.id AS job_id, j.job_type, GREATEST(j.scheduled_a
       CROSS JOIN LATERAL sync._effective_interval(n.metadata #> '{sync,interval_seconds}') i
       WHERE s.due_at <= now() + interval '24 hours'
       UNION ALL
-      SELECT t.connection_id, NULL, y.job_type, t.next_planned_at, 'schedule', 'schedule ' || y.id || ', ' || y.name
+      SELECT t.connection_id, NULL, y.job_type, n.next_run_at, 'schedule', 'schedule ' || y.id || ', ' || y.name
       FROM sync.schedule_state t
       JOIN sync.sync_schedules y ON y.id = t.schedule_id
-      WHERE t.next_planned_at <= now() + interval '24 hours' AND y.is_active AND t.next_planned_at <> ALL (t.skips)) x
+      CROSS JOIN LATERAL (SELECT CASE WHEN t.skips = '{}' THEN t.next_planned_at ELSE sync._next_run_at(y, t) END AS next_run_at) n
+      WHERE t.next_planned_at <= now() + interval '24 hours' AND n.next_run_at <= now() + interval '24 hours' AND y.is_active) x
 JOIN sync.connections c ON c.id = x.connection_id
 JOIN sync.providers p ON p.slug = c.provider_slug
 WHERE c.status = 'active' AND p.status = 'active';

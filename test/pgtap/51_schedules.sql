@@ -1,6 +1,6 @@
 -- Schedules: the functions, what they build and refuse, what is left as it was, and rows that an application writes itself.
 \ir include/setup.psql
-SELECT plan(152);
+SELECT plan(157);
 SELECT fix_jitter();
 
 CREATE FUNCTION made(external text, name text DEFAULT 'nightly') RETURNS bigint LANGUAGE sql STABLE
@@ -175,9 +175,21 @@ SELECT sync.create_schedule(conn('v'), 'nightly', 'hourly', starts_at => at('11:
 SELECT sync.skip_next(made('v'), as_of => at('09:00'));
 SELECT results_eq($$SELECT to_char(run_at, 'HH24:MI'), runs, NULLIF(note, '') FROM sync.preview_schedule(made('v'), 10, at('09:00'))$$,
     $$VALUES ('11:00', false, 'skipped: skip_next was called'), ('12:00', true, NULL), ('13:00', true, NULL), ('14:00', true, NULL)$$, 'of a schedule: within its bounds, with what is skipped');
+CREATE FUNCTION next_runs(connection text) RETURNS text LANGUAGE sql AS $$
+    SELECT format('%s %s', to_char(s.next_run_at, 'HH24:MI'), to_char(c.next_run_at, 'HH24:MI'))
+    FROM sync.schedule_status s JOIN sync.connection_status c USING (connection_id) WHERE c.connection_id = conn(connection)
+$$;
+SELECT is(next_runs('v'), '12:00 12:00', 'what is skipped is not the next run');
 SELECT sync.pause_schedule(made('v'), resume_at => at('12:30'), as_of => at('09:01'));
 SELECT results_eq($$SELECT to_char(run_at, 'HH24:MI'), runs FROM sync.preview_schedule(made('v'), 10, at('09:00'))$$,
     $$VALUES ('11:00', false), ('12:00', false), ('13:00', true), ('14:00', true)$$, 'and with a pause');
+SELECT is(next_runs('v'), '13:00 13:00', 'nor is what falls into a pause');
+SELECT sync.pause_schedule(made('v'), as_of => at('09:02'));
+SELECT is(next_runs('v'), ' ', 'one that is paused until further notice has none');
+SELECT sync.resume_schedule(made('v'), at('09:03'));
+SELECT is(next_runs('v'), '12:00 12:00', 'until it is resumed');
+SELECT sync.skip_next(made('v'), at('09:04')), sync.skip_next(made('v'), at('09:04')), sync.skip_next(made('v'), at('09:04'));
+SELECT is(next_runs('v'), ' ', 'nor has one of which all is skipped');
 DELETE FROM sync.connections;
 
 -- An application's ORM

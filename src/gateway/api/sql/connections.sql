@@ -109,6 +109,7 @@ FROM (SELECT y.schedule_id AS id FROM sync.schedule_status y
 
 -- operation connectionHistory
 -- with of_connection: {{id}}
+-- with of_run: true
 -- sort id: r.run_id::bigint
 {{find_connection}};
 SELECT {{key}} AS key, {{execution}} AS item

@@ -11,14 +11,9 @@ json_build_object('id', r.connection_id || '-' || r.run_id, 'connection_id', r.c
     'job_type', r.job_type, 'trigger_type', r.trigger_type, 'status', r.status, 'planned_at', r.planned_at, 'scheduled_at', r.scheduled_at,
     'started_at', r.started_at, 'finished_at', r.finished_at, 'duration_ms', r.duration_ms, 'attempts', r.attempts, 'failed_attempts', r.failed_attempts,
     'pages', r.pages, 'records_processed', r.records_processed, 'records_created', r.records_created, 'records_updated', r.records_updated,
-    'records_skipped', r.records_skipped, 'bytes', r.bytes, 'error_kind', COALESCE(r.error_kind, {{last_error_kind}}), 'error_message', r.error_message)
+    'records_skipped', r.records_skipped, 'bytes', r.bytes, 'error_kind', r.error_kind, 'error_message', r.error_message)
 
--- Looked up for the rows of a page alone, after they were put in order.
--- define last_error_kind
-(SELECT z.error_kind FROM sync.execution_history z WHERE z.tenant_id = {{tenant}} AND z.connection_id = r.connection_id AND z.run_id = r.run_id
- ORDER BY z.execution_id DESC LIMIT 1)
-
--- Runs of one connection: the operation says of which, in of_connection.
+-- Runs of one connection: the operation says of which, in of_connection, and in of_run which of its runs (g.run_id).
 -- define runs
 (SELECT COALESCE(h.connection_id, j.connection_id) AS connection_id, COALESCE(h.run_id, j.run_id) AS run_id,
         COALESCE(h.provider_slug, j.provider_slug) AS provider_slug, COALESCE(h.schedule_id, j.schedule_id) AS schedule_id,
@@ -28,11 +23,11 @@ json_build_object('id', r.connection_id || '-' || r.run_id, 'connection_id', r.c
         COALESCE(h.attempts, 0) AS attempts, COALESCE(h.failed_attempts, 0) AS failed_attempts, GREATEST(h.pages, j.page) AS pages,
         COALESCE(h.records_processed, 0) AS records_processed, COALESCE(h.records_created, 0) AS records_created,
         COALESCE(h.records_updated, 0) AS records_updated, COALESCE(h.records_skipped, 0) AS records_skipped, h.bytes,
-        j.error_kind, COALESCE(j.error ->> 'message', h.error_message) AS error_message
- FROM (SELECT g.* FROM sync.run_history g WHERE g.tenant_id = {{tenant}} AND g.connection_id = {{of_connection}}) h
- FULL JOIN (SELECT q.id, q.connection_id, q.provider_slug, q.schedule_id, q.run_id, q.job_type, q.trigger_type, q.status, q.planned_at, q.scheduled_at, q.retry_after,
-             q.started_at, q.page, q.error_kind, q.error
-            FROM ONLY sync.sync_jobs q WHERE q.connection_id = {{of_connection}} AND q.status IN ('queued', 'running')) j ON j.run_id = h.run_id)
+        COALESCE(j.error_kind, h.error_kind) AS error_kind, COALESCE(j.error ->> 'message', h.error_message) AS error_message
+ FROM (SELECT g.* FROM sync.run_history g WHERE g.tenant_id = {{tenant}} AND g.connection_id = {{of_connection}} AND {{of_run}}) h
+ FULL JOIN (SELECT g.id, g.connection_id, g.provider_slug, g.schedule_id, g.run_id, g.job_type, g.trigger_type, g.status, g.planned_at, g.scheduled_at, g.retry_after,
+             g.started_at, g.page, g.error_kind, g.error
+            FROM ONLY sync.sync_jobs g WHERE g.connection_id = {{of_connection}} AND g.status IN ('queued', 'running') AND {{of_run}}) j ON j.run_id = h.run_id)
 
 -- define attempts
 (SELECT COALESCE(json_agg(json_build_object('id', a.execution_id, 'job_id', a.job_id, 'attempt', a.attempt, 'page', a.page, 'status', a.status,
@@ -52,7 +47,7 @@ SELECT (({{execution}})::jsonb || jsonb_build_object('attempt_list', {{attempts}
 FROM (SELECT x.connection_id, x.run_id, x.provider_slug, x.schedule_id, x.job_type, x.trigger_type, x.status, x.planned_at, x.scheduled_at, x.started_at,
              x.finished_at, x.duration_ms, x.attempts, x.failed_attempts, x.pages, x.records_processed, x.records_created, x.records_updated,
              x.records_skipped, x.bytes, x.error_kind, x.error_message, 1 AS source
-      FROM {{runs}} x WHERE x.run_id = {{run_of}}
+      FROM {{runs}} x
       UNION ALL
       SELECT j.connection_id, j.run_id, j.provider_slug, j.schedule_id, j.job_type, j.trigger_type, j.status, j.planned_at,
              GREATEST(j.scheduled_at, j.retry_after), j.started_at, j.finished_at, NULL, 0, 0, j.page, 0, 0, 0, 0, NULL, j.error_kind, j.error ->> 'message', 2
@@ -71,6 +66,7 @@ FROM (SELECT q.id, q.connection_id, q.run_id, q.job_type, q.status, q.scheduled_
 
 -- operation listExecutions
 -- with of_connection: ($1::jsonb ->> 'connection_id')::bigint
+-- with of_run: true
 -- sort id: r.run_id::bigint
 SELECT {{key}} AS key, {{execution}} AS item
 FROM {{runs}} r
@@ -83,11 +79,13 @@ LIMIT {{limit}} + 1;
 
 -- operation getExecution
 -- with of_connection: {{connection_of}}
+-- with of_run: g.run_id = {{run_of}}
 {{show_execution}};
 
 -- The last attempt of it is what is tried again; one that never began has only its job.
 -- operation retryExecution
 -- with of_connection: {{connection_of}}
+-- with of_run: g.run_id = {{run_of}}
 SELECT set_config('sync_gateway.id', COALESCE(
     (SELECT sync.retry_execution({{of_connection}}, x.id)
      FROM (SELECT max(e.execution_id) AS id FROM sync.execution_history e
@@ -100,6 +98,7 @@ SELECT set_config('sync_gateway.id', COALESCE(
 -- One that has ended stays as it is.
 -- operation cancelExecution
 -- with of_connection: {{connection_of}}
+-- with of_run: g.run_id = {{run_of}}
 SELECT sync.cancel_job(j.id, COALESCE($2::jsonb ->> 'reason', 'cancelled by hand'))
 FROM ONLY sync.sync_jobs j
 WHERE j.connection_id = {{of_connection}} AND j.run_id = {{run_of}} AND j.status IN ('queued', 'running')
