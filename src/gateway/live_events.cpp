@@ -11,7 +11,23 @@ namespace sync_engine {
 namespace {
 
 constexpr std::array<std::string_view, 4> kKinds{"job", "connection", "schedule", "notification"};
+constexpr std::array<std::string_view, 3> kParameters{"kinds", "connection_id", "last_event_id"};
 constexpr std::size_t kMaxIdDigits = 18;
+
+// The first parameter that is not known; empty: there is none.
+std::string unknown_in(std::string_view target) {
+    const std::size_t query = target.find('?');
+    target.remove_prefix(query == std::string_view::npos ? target.size() : query + 1);
+    while (!target.empty()) {
+        const std::string_view pair = target.substr(0, target.find('&'));
+        const std::string_view name = pair.substr(0, pair.find('='));
+        if (!pair.empty() && std::ranges::find(kParameters, name) == kParameters.end()) {
+            return std::string(name);
+        }
+        target.remove_prefix(std::min(pair.size() + 1, target.size()));
+    }
+    return "";
+}
 
 bool read_kinds(std::string_view list, std::vector<std::string>& kinds) {
     while (!list.empty()) {
@@ -47,6 +63,11 @@ bool LiveFilter::takes(const LiveEvent& event) const {
 
 bool read_live_filter(std::string_view target, LiveFilter& filter, std::string& parameter,
                       std::string& fault) {
+    parameter = unknown_in(target);
+    if (!parameter.empty()) {
+        fault = parameter + " is not known here";
+        return false;
+    }
     for (const std::string& list : parameter_values(target, "kinds")) {
         if (!read_kinds(list, filter.kinds)) {
             parameter = "kinds";

@@ -19,7 +19,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-HttpReply refuse(const HttpRequest& request, Problem problem, std::string header = "",
+HttpReply refuse(const HttpRequest& request, const Problem& problem, std::string header = "",
                  std::string value = "") {
     HttpReply reply = problem_reply(problem, request.request_id);
     if (!header.empty()) {
@@ -51,7 +51,7 @@ std::string last_event_id(const HttpRequest& request) {
 }
 
 // What no position looks like is asked for all the same, as one that is not known.
-std::string plain_position(std::string position) {
+std::string plain_position(const std::string& position) {
     const bool plain =
         position.size() <= 100 && position.find_first_not_of("0123456789abcdefABCDEF-") == std::string::npos;
     return plain || position.empty() ? position : "unknown";

@@ -241,7 +241,10 @@ PgPool::PgPool(const asio::any_io_executor& executor, Logger& log, PgPoolOptions
 }
 
 PgPool::~PgPool() {
-    close();
+    try {
+        close();
+    } catch (...) {  // no memory for what is to be said: who waits is not told
+    }
 }
 
 asio::awaitable<PgOutcome> PgPool::run(std::vector<PgStatement> pipeline) {

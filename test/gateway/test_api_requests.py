@@ -127,6 +127,31 @@ def test_a_key_whose_request_failed_is_free(api):
         assert api.post("/connections", {"provider_slug": "noop"}, {KEY: key}).status == 400, key
 
 
+@pytest.mark.parametrize("headers", [{}, {KEY: "k"}])
+def test_what_a_deadlock_undid_is_tried_again(api, shared_service, request, headers):
+    tenant = tenant_of(request)
+    # A sequence remembers what a transaction forgets.
+    shared_service.db.run(f"""
+        CREATE SEQUENCE "tries of {tenant}";
+        CREATE FUNCTION "fails of {tenant}"() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('"tries of {tenant}"') < (NEW.metadata ->> 'at')::int THEN
+                RAISE EXCEPTION 'deadlock detected' USING ERRCODE = 'deadlock_detected';
+            END IF;
+            RETURN NEW;
+        END $$;
+        ALTER FUNCTION "fails of {tenant}"() SECURITY DEFINER;
+        CREATE TRIGGER "fails of {tenant}" BEFORE INSERT ON sync.connections FOR EACH ROW
+            WHEN (NEW.tenant_id = '{tenant}') EXECUTE FUNCTION "fails of {tenant}"()""")
+    try:
+        refused = api.post("/connections", {"provider_slug": "noop", "metadata": {"at": 100}}, headers)
+        assert refused.status == 503 and refused.headers["retry-after"], refused
+        made = api.post("/connections", {"provider_slug": "noop", "metadata": {"at": 5}}, headers)
+        assert made.status == 201, made
+        assert len(api.pages("/connections")) == 1
+    finally:
+        shared_service.db.run(f'DROP TRIGGER "fails of {tenant}" ON sync.connections')
+
+
 def test_a_key_belongs_to_its_tenant(api, shared_service):
     body = {"provider_slug": "noop"}
     other = shared_service.client("somebody else")

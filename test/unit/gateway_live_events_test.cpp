@@ -50,6 +50,8 @@ TEST(LiveEvents, KindsAndAConnectionAreChosen) {
 
 TEST(LiveEvents, WhatThereIsNotIsRefused) {
     EXPECT_EQ(refused("/api/v2/events?kinds=jobs"), "kinds");
+    EXPECT_EQ(refused("/api/v2/events?kind=job"), "kind");
+    EXPECT_EQ(refused("/api/v2/events?last_event_id=0-1&&connection_id=5&x"), "x");
     EXPECT_EQ(refused("/api/v2/events?kinds=job,,schedule"), "kinds");
     for (const std::string id : {"", "0", "-1", "1x", "99999999999999999999"}) {
         EXPECT_EQ(refused("/api/v2/events?connection_id=" + id), "connection_id");

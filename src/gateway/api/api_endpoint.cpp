@@ -184,31 +184,47 @@ asio::awaitable<std::optional<HttpReply>> ApiEndpoint::take_budget(const ApiOper
 asio::awaitable<HttpReply> ApiEndpoint::run(const ApiOperation& operation, const HttpRequest& request,
                                             const std::string& token, const OperationRequest& read) {
     const std::string* key = operation.idempotent ? request.header("idempotency-key") : nullptr;
-    if (key != nullptr) {
-        co_return co_await run_once(operation, request, token, read, *key);
-    }
     for (int tries = 1;; ++tries) {
-        std::vector<PgStatement> statements = statements_.at(operation.id).bind(read);
-        statements.insert(statements.begin(), begin_request(operation, request, token, 0));
-        const PgOutcome outcome = co_await pool_.run(std::move(statements));
-        if (outcome.done()) {
-            co_return reply_of(operation, request, read, outcome);
+        Tried tried;
+        if (key != nullptr) {
+            tried = co_await try_once(operation, request, token, read, *key);
+        } else {
+            tried = co_await try_plain(operation, request, token, read);
         }
-        if (!is_conflict_of_transactions(outcome) || tries == kMaxTries) {
-            co_return refuse(outcome, request);
+        if (HttpReply* reply = std::get_if<HttpReply>(&tried)) {
+            co_return std::move(*reply);
+        }
+        const PgOutcome& failed = std::get<PgOutcome>(tried);
+        if (!is_conflict_of_transactions(failed) || tries == kMaxTries) {
+            co_return refuse(failed, request);
         }
     }
 }
 
+asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_plain(const ApiOperation& operation,
+                                                           const HttpRequest& request,
+                                                           const std::string& token,
+                                                           const OperationRequest& read) {
+    std::vector<PgStatement> statements = statements_.at(operation.id).bind(read);
+    statements.insert(statements.begin(), begin_request(operation, request, token, 0));
+    PgOutcome outcome = co_await pool_.run(std::move(statements));
+    if (!outcome.done()) {
+        co_return outcome;
+    }
+    co_return reply_of(operation, request, read, outcome);
+}
+
 // What was answered under the key is answered again; else the operation runs, and its answer is kept with it.
-asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, const HttpRequest& request,
-                                                 const std::string& token, const OperationRequest& read,
-                                                 const std::string& key) {
+asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_once(const ApiOperation& operation,
+                                                          const HttpRequest& request,
+                                                          const std::string& token,
+                                                          const OperationRequest& read,
+                                                          const std::string& key) {
     auto lease = co_await pool_.begin();
     if (!lease) {
         PgOutcome none;
         none.status = PgOutcome::Status::overloaded;
-        co_return refuse(none, request);
+        co_return none;
     }
     std::vector<PgStatement> statements;
     statements.push_back(begin_request(operation, request, token, 0));
@@ -218,7 +234,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
          {key, operation.id, request_hash(request)}});
     PgOutcome outcome = co_await lease->run(std::move(statements));
     if (!outcome.done()) {
-        co_return refuse(outcome, request);
+        co_return outcome;
     }
     const Row kept = only_row(outcome.results.back().get(), 5);
     if (kept.boolean(0)) {
@@ -226,7 +242,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
     }
     outcome = co_await lease->run(statements_.at(operation.id).bind(read));
     if (!outcome.done()) {
-        co_return refuse(outcome, request);
+        co_return outcome;
     }
     HttpReply reply = reply_of(operation, request, read, outcome);
     if (reply.status >= 300) {
@@ -237,7 +253,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run_once(const ApiOperation& operation, 
                     {key, std::to_string(reply.status), kept_headers(reply), reply.body}});
     outcome = co_await lease->commit(std::move(last));
     if (!outcome.done()) {
-        co_return refuse(outcome, request);
+        co_return outcome;
     }
     co_return reply;
 }

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <variant>
 
 #include "gateway/api/api_document.hpp"
 #include "gateway/api/operation_sql.hpp"
@@ -32,9 +33,13 @@ class ApiEndpoint : public Handler {
                                                                  BudgetState& state);
     boost::asio::awaitable<HttpReply> run(const ApiOperation& operation, const HttpRequest& request,
                                           const std::string& token, const OperationRequest& read);
-    boost::asio::awaitable<HttpReply> run_once(const ApiOperation& operation, const HttpRequest& request,
-                                               const std::string& token, const OperationRequest& read,
-                                               const std::string& key);
+    // The answer, or why the transaction did not commit.
+    using Tried = std::variant<HttpReply, PgOutcome>;
+    boost::asio::awaitable<Tried> try_plain(const ApiOperation& operation, const HttpRequest& request,
+                                            const std::string& token, const OperationRequest& read);
+    boost::asio::awaitable<Tried> try_once(const ApiOperation& operation, const HttpRequest& request,
+                                           const std::string& token, const OperationRequest& read,
+                                           const std::string& key);
     HttpReply reply_of(const ApiOperation& operation, const HttpRequest& request,
                        const OperationRequest& read, const PgOutcome& outcome) const;
     HttpReply refuse(const Problem& problem, const HttpRequest& request) const;
