@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""Prints EXPLAIN (ANALYZE, BUFFERS) of the statements inside the hot functions, among a million rows of each table,
-on a private server that bench/explain.sh has started."""
+"""Prints EXPLAIN (ANALYZE, BUFFERS) of the statements inside the hot functions and of the API's requests, among a
+million rows of each table, on a private server that bench/explain.sh has started."""
 
 import argparse
 import json
 import re
 
+import explain_api
 from cluster import Cluster, WrongResult
 
 DATABASE = "explain"
@@ -30,6 +31,7 @@ def options():
     parser.add_argument("--socket-dir", required=True, help="where the server's socket is")
     parser.add_argument("--bindir", required=True, help="where the server's programs are")
     parser.add_argument("--rows", type=int, default=1_000_000, help="connections, live jobs and finished jobs")
+    parser.add_argument("--gateway", required=True, help="the program sync-gateway")
     return parser.parse_args()
 
 
@@ -103,6 +105,7 @@ def main():
             as_of, due = (cluster.value("SELECT %s + interval '1 second'", [time]) for time in (as_of, due))
             work(lambda _, query, *args: db.execute(query, args).fetchall(), as_of, as_of)
         work(Explainer(db).explained, as_of, due)
+    explain_api.explain(cluster, chosen.gateway, DATABASE)
 
 
 if __name__ == "__main__":

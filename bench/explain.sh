@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints how PostgreSQL executes the statements inside the hot functions, as docs/architecture.md shows them: EXPLAIN
+# Prints how PostgreSQL executes the statements inside the hot functions and of the API's requests, as docs/architecture.md shows them: EXPLAIN
 # (ANALYZE, BUFFERS) among a million connections, live jobs and finished jobs each; ROWS=10000 for fewer.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -21,4 +21,4 @@ trap 'exit 130' INT TERM
 prepare_bench demo
 start_bench_server
 unprivileged /usr/bin/python3 "$work/bench/explain.py" --socket-dir "$work" --bindir "$("$pg_config" --bindir)" \
-    --rows "${ROWS:-1000000}"
+    --gateway "$work/bench/sync-gateway" --rows "${ROWS:-1000000}"

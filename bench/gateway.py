@@ -1,12 +1,11 @@
 """What sync-gateway answers, and how soon a push is claimed by an executor."""
 
-import contextlib
 import dataclasses
 import json
 import re
 import subprocess
-import tempfile
 
+import gateway_process
 import pushes
 from cluster import FOLDER, PATIENCE_SECONDS, WrongResult, require_equal
 from latency import Bench as Latency
@@ -60,35 +59,8 @@ class Bench:
         self.progress = progress
         self.results = Results()
 
-    @contextlib.contextmanager
     def gateway(self):
-        """Its port. The log goes to a file, as it would."""
-        url = f"host={self.cluster.socket_dir} dbname=round user={ROLE}"
-        command = [self.program, "--listen", "127.0.0.1:0", "--database-url", url, *FLAGS]
-        with tempfile.NamedTemporaryFile() as log:
-            process = subprocess.Popen(command, stderr=log)
-            try:
-                yield self.port(process, log.name)
-                process.terminate()
-                if process.wait(PATIENCE_SECONDS) != 0:
-                    raise WrongResult(f"sync-gateway failed: {tail(log.name)}")
-            finally:
-                process.kill()
-                process.wait()
-
-    @staticmethod
-    def port(process, log):
-        found = None
-
-        def listening():
-            nonlocal found
-            found = re.search(r'"msg":"listening".*?"port":(\d+)', tail(log))
-            if process.poll() is not None:
-                raise WrongResult(f"sync-gateway failed: {tail(log)}")
-            return found
-
-        wait_until(listening, "the gateway to listen")
-        return int(found[1])
+        return gateway_process.gateway(self.program, self.cluster.socket_dir, "round", ROLE, *FLAGS)
 
     def requests(self, seconds):
         """Each kind by each number of clients."""
@@ -161,8 +133,3 @@ def wrk(port, clients, seconds, token, method, path, first, many):
     if told["refused"] or told["broken"]:
         raise WrongResult(f"{method} {path}: {told}")
     return Answers(told["requests"], told["seconds"], told["p50_ms"], told["p99_ms"])
-
-
-def tail(path):
-    with open(path, errors="replace") as file:
-        return file.read()[-4000:]

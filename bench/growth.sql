@@ -40,6 +40,7 @@ DECLARE
 BEGIN
     EXECUTE format('ALTER TABLE sync.%I DROP CONSTRAINT %I', jobs, jobs || '_pkey');
     EXECUTE format('ALTER TABLE sync.%I DROP CONSTRAINT %I', executions, executions || '_pkey');
+    EXECUTE format('DROP INDEX sync.%I', executions || '_failed');
     EXECUTE format($sql$
         INSERT INTO sync.%I (id, tenant_id, provider_slug, connection_id, job_type, status, scheduled_at, started_at, finished_at,
             cursor, run_id, claimed_by, claimed_at, claim_token, created_at)

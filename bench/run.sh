@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make bench`: builds, installs the extension into PostgreSQL, starts a private server and measures tick, schedules,
 # drain, limits, signals, executor and gateway beside bare baselines of the same run. Prints tables and writes them to docs/benchmarks.md, plots beside
-# it; with QUICK=1 smaller and faster, to build/benchmarks.md. RUNS is the number of rounds whose medians are shown (3, or 1 if
+# it; with PARTS=gateway to docs/benchmarks-gateway.md; with QUICK=1 smaller and faster, to build/benchmarks.md. RUNS is the number of rounds whose medians are shown (3, or 1 if
 # QUICK), PARTS some of "tick schedules worker drain growth limits signals executor latency gateway slow".
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -20,6 +20,8 @@ else
     size=full
     runs=${RUNS:-3}
     result=$root/docs/benchmarks.md
+    # A part that was measured by itself has a page by itself.
+    [ "$parts" != gateway ] || result=$root/docs/benchmarks-gateway.md
 fi
 if ! [[ $runs =~ ^[1-5]$ ]]; then
     echo "bench: RUNS is a number from 1 to 5, not $runs" >&2
@@ -55,11 +57,11 @@ fi
 mkdir -p "$(dirname "$result")"
 cat "$work/benchmarks.md" >"$result"
 # No plots of an earlier run remain beside this page.
-plots=$(dirname "$result")/benchmarks
+plots=${result%.md}
 rm -rf "$plots"
-mkdir "$plots"
 for plot in "$work"/benchmarks/*.svg; do
     if [ -e "$plot" ]; then
+        mkdir -p "$plots"
         cat "$plot" >"$plots/$(basename "$plot")"
     fi
 done
