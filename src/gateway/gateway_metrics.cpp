@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include <prometheus/text_serializer.h>
-
 namespace sync_engine {
 
 namespace {
@@ -70,10 +68,6 @@ void GatewayMetrics::request_ended(std::string_view method, unsigned status, dou
 
 void GatewayMetrics::refused(std::string_view reason) {
     refused_.Add({{"reason", std::string(reason)}}).Increment();
-}
-
-std::string GatewayMetrics::text() const {
-    return prometheus::TextSerializer().Serialize(registry_->Collect());
 }
 
 }  // namespace sync_engine

@@ -12,7 +12,7 @@
 
 namespace sync_engine {
 
-// What this process counts. Nothing serves it by itself: text() is for whoever is allowed to see it.
+// What this process counts. Nothing serves it by itself.
 class GatewayMetrics {
   public:
     GatewayMetrics();
@@ -26,10 +26,7 @@ class GatewayMetrics {
     void refused(std::string_view reason);
     void timed_out() { timeouts_->Increment(); }
 
-    // In Prometheus's text format.
-    std::string text() const;
-
-    // For what other parts count.
+    // For what other parts count, and for who serves all of it.
     prometheus::Registry& registry() noexcept { return *registry_; }
 
   private:

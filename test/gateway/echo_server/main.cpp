@@ -9,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <prometheus/text_serializer.h>
 
 #include "connectors/url_text.hpp"
 #include "gateway/event_source.hpp"
@@ -116,7 +117,7 @@ class Echo : public Handler {
         HttpReply reply;
         reply.status = static_cast<unsigned>(number(request, "status", 200));
         if (request.path == "/metrics") {
-            reply.body = parts_.metrics.text();
+            reply.body = prometheus::TextSerializer().Serialize(parts_.metrics.registry().Collect());
         } else if (request.path == "/big") {
             reply.body.assign(static_cast<std::size_t>(number(request, "bytes", 0)), 'x');
         } else if (request.path == "/streams") {
