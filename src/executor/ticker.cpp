@@ -10,6 +10,7 @@ namespace {
 constexpr double kRetrySeconds = 1;
 constexpr int kMostRefusals = 5;  // of a tick with --once
 constexpr double kHousekeepingSeconds = 60;
+constexpr std::string_view kLockNotAvailable = "55P03";
 
 }  // namespace
 
@@ -136,8 +137,13 @@ void Ticker::failed(const ScriptOutcome& outcome, std::string_view what) {
         due_ = true;  // begins anew when the connection is back
         return;
     }
-    log_.error("the database refused",
-               {{"what", what}, {"sqlstate", outcome.sqlstate}, {"error", outcome.message}});
+    if (outcome.sqlstate == kLockNotAvailable) {
+        // Neither waits for long: another does the same, or somebody has locked a table.
+        log_.info("put off: a lock was not free", {{"what", what}});
+    } else {
+        log_.error("the database refused",
+                   {{"what", what}, {"sqlstate", outcome.sqlstate}, {"error", outcome.message}});
+    }
     if (done_once_ && ++refusals_ >= kMostRefusals) {
         finish_once(false);
         return;

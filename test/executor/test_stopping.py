@@ -179,6 +179,21 @@ def test_two_drivers_of_ticks_are_harmless(engine):
     assert [e.stop() for e in both] == [0, 0]
 
 
+def test_a_tick_that_finds_a_table_locked_is_put_off(engine):
+    engine.db.configure(tick_interval_seconds=1)
+    engine.github()
+    running = engine.executor("--tick").ready()
+    with engine.db.connect() as other, other.transaction():
+        other.execute("LOCK TABLE sync.connection_state")
+        running.wait_for("put off: a lock was not free", what="ticking")
+    repo = engine.repo(items=2)
+    connection = engine.github_connection(repo)
+    engine.wait_attempts(connection, 1)
+    engine.assert_exactly_once(connection, repo)
+    assert running.stop() == 0
+    assert not running.lines("the database refused")
+
+
 def test_once_with_tick_fails_when_there_is_no_database(engine, proxy):
     proxy.close()
     failed = engine.executor("--once", "--tick", url=engine.db.url(proxy.port))
