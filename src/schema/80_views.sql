@@ -20,7 +20,8 @@ SELECT c.id AS connection_id, c.tenant_id, c.provider_slug, c.external_id, c.nam
        END AS late_by
 FROM sync.connections c
 JOIN sync.providers p ON p.slug = c.provider_slug
-JOIN sync.connection_state s ON s.connection_id = c.id
+-- By its key: joined as a whole, those of all tenants would be read for one.
+CROSS JOIN LATERAL (SELECT x.due_at FROM sync.connection_state x WHERE x.connection_id = c.id OFFSET 0) s
 CROSS JOIN LATERAL sync._effective_interval(c.metadata #> '{sync,interval_seconds}') i
 LEFT JOIN LATERAL (SELECT x.* FROM ONLY sync.sync_jobs x
                    WHERE x.connection_id = c.id AND x.status IN ('queued', 'running')
