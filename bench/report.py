@@ -290,11 +290,16 @@ def gateway_tables(results):
             "pushes": table(["until", "pushes", "p50 ms", "p95 ms", "p99 ms", "longest ms"], pushed, "l")}
 
 
+NOT_MEASURED = "Not measured in this run."
+
+
 def page(parts):
+    """Sections of which nothing was measured are left away."""
     tables = ["tick", "idle", "cron", "schedules", "schedules_idle", "worker", "drain", "growth", "snapshot",
               "growth_idle", "limits", "turns",
               "lanes", "signals", "big_page", "executor", "latency", "waiting", "triggering", "requests", "pushes",
               "slow"]
-    missing = (dict.fromkeys(tables, "Not measured in this run.") | {"growth_connections": "all"}
+    missing = (dict.fromkeys(tables, NOT_MEASURED) | {"growth_connections": "all"}
                | dict.fromkeys(["tick_plot", "drain_plot", "growth_plot", "snapshot_plot"], ""))
-    return string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)
+    whole = string.Template((FOLDER / "page.md").read_text()).substitute(missing | parts)
+    return "\n## ".join(section for section in whole.split("\n## ") if NOT_MEASURED not in section or "\n|" in section)
