@@ -38,10 +38,12 @@ tidy() {
     printf '%s\0' "${tidied[@]}" | xargs -0 -n 1 -P "$jobs" clang-tidy --quiet -p "$build"
 }
 
+# It does not know coroutines: they return without a statement, and take by value what outlives the caller. Of both the
+# compiler and clang-tidy know better.
 analyse() {
     cppcheck --quiet --error-exitcode=1 --std=c++20 --language=c++ --inline-suppr -j "$jobs" \
         --enable=warning,performance,portability --suppress=missingInclude --suppress=missingIncludeSystem \
-        --suppress=unknownMacro -DPGDLLEXPORT= -DPG_VERSION_NUM=150000 -DRAPIDJSON_HAS_STDSTRING=1 -Isrc src
+        --suppress='missingReturn:src/gateway/*' --suppress='passedByValue:src/gateway/*' --suppress=unknownMacro -DPGDLLEXPORT= -DPG_VERSION_NUM=150000 -DRAPIDJSON_HAS_STDSTRING=1 -Dco_return=return -Dco_await= -Isrc src
 }
 
 "$root/scripts/install-deps.sh" test

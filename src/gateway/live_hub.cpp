@@ -62,7 +62,7 @@ std::string plain_position(const std::string& position) {
 class LiveHub::Impl : public std::enable_shared_from_this<Impl> {
   public:
     Impl(const asio::any_io_executor& executor, PgPool& pool, Logger& log, ServiceMetrics& metrics,
-         LiveOptions options)
+         const LiveOptions& options)
         : executor_(executor), pool_(pool), log_(log), metrics_(metrics), options_(options) {}
 
     asio::awaitable<HttpReply> handle(HttpRequest request);
@@ -219,7 +219,7 @@ std::size_t LiveHub::Impl::streams() const {
 }
 
 LiveHub::LiveHub(const asio::any_io_executor& executor, PgPool& pool, Logger& log, ServiceMetrics& metrics,
-                 LiveOptions options)
+                 const LiveOptions& options)
     : impl_(std::make_shared<Impl>(executor, pool, log, metrics, options)) {}
 
 LiveHub::~LiveHub() {

@@ -31,7 +31,7 @@ class LiveHub final : public Handler {
   public:
     // All references are borrowed, and outlive what is started on the executor.
     LiveHub(const boost::asio::any_io_executor& executor, PgPool& pool, Logger& log, ServiceMetrics& metrics,
-            LiveOptions options = {});
+            const LiveOptions& options = {});
     // As close().
     ~LiveHub() override;
 
