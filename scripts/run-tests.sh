@@ -112,7 +112,7 @@ package_folders() {
     if needs executor executor-sanitized; then
         echo webhooks
     fi
-    if needs gateway; then
+    if needs gateway gateway-sanitized; then
         echo openapi
     fi
 }
@@ -128,7 +128,7 @@ build_all() {
             EXTENSION_ONLY=1 install
     fi
     # Unit tests run sanitized only.
-    if needs executor gateway tap; then
+    if needs executor gateway gateway-sanitized tap; then
         step build-programs cmake_build "$root/build" "sync-executor sync-gateway gateway_echo_server" \
             "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -g1 -DNDEBUG"
     fi
