@@ -381,9 +381,12 @@ report_failures() {
     tail -n 25 "$work/$suite.log"
 }
 
-# name_failures SUITE: its failing tests, each by the file that it is in where the log tells.
+# name_failures SUITE: its failing tests, each by the file that it is in where the log tells, and what they told.
 name_failures() {
     awk -v suite="$1" '
+        /^# +Failed test/ { told = told_in_all < 40 ? 8 : 0 }
+        told > 0 && /^#/ { told--; told_in_all++; print suite ": " substr($0, 1, 240) }
+        !/^#/ { told = 0 }
         / \.\. *$/ { file = $1; sub(".*/", "", file) }
         /^(not ok|FAILED |ERROR )|^(test)? +[^ ]+ +\.\.\. FAILED|^\[  FAILED  \] [^ ]*$|^(Dubious|.*Non-zero exit)/ {
             if (++shown <= 12) print suite ": " file " " substr($0, 1, 160)

@@ -27,12 +27,17 @@ namespace {
 constexpr std::int64_t kFirstRetryMs = 1000;
 constexpr std::int64_t kHousekeepingMs = 60 * 1000;
 constexpr int kMaxHousekeepingSteps = 20;
+// In a row, a second apart, before it is an error that housekeeping found a lock taken: it waits for none for
+// long.
+constexpr int kMostPutOff = 5;
 constexpr std::int64_t kTellingPauseMs = 200;
 constexpr std::int64_t kTellingRetryMs = 10 * 1000;
 // Schedules that run each second, or wait for something, do not make it tick more often.
 constexpr std::int64_t kLeastPauseMs = 1000;
 // Batches in a row that ask for more without having done anything: the rest waits for the next tick.
 constexpr int kMaxIdleBatches = 1000;
+
+enum class Outcome { done, put_off, failed };
 
 enum class Mood { unknown, ticking, background_off, disabled, foreign };
 
@@ -47,7 +52,8 @@ struct Worker {
     std::int64_t next_try;  // while failures > 0 or the extension was busy
     std::int64_t last_tick;
     std::int64_t next_look;  // when a schedule has to be looked at, between two ticks; 0: not before the next
-    std::int64_t last_housekeeping;
+    std::int64_t next_housekeeping;
+    int put_off;            // how often housekeeping was, in a row
     std::int64_t may_tell;  // changes, if any wait
 };
 
@@ -91,14 +97,15 @@ void add_error_context(void*) {
 }
 
 // Runs `step`; an error it raises is logged and leaves the worker idle, outside of any transaction.
-bool run_guarded(void (*step)(void*), void* argument) {
-    volatile bool succeeded = false;
+// `patient`: a lock that was not free is not an error.
+Outcome run_guarded(void (*step)(void*), void* argument, bool patient = false) {
+    volatile Outcome outcome = Outcome::failed;
     ErrorContextCallback context = {error_context_stack, add_error_context, nullptr};
     PG_TRY();
     {
         error_context_stack = &context;
         step(argument);
-        succeeded = true;
+        outcome = Outcome::done;
         error_context_stack = context.previous;
     }
     PG_CATCH();
@@ -106,7 +113,11 @@ bool run_guarded(void (*step)(void*), void* argument) {
         HOLD_INTERRUPTS();
         disable_all_timeouts(false);
         QueryCancelPending = false;
-        EmitErrorReport();
+        if (patient && geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE) {
+            outcome = Outcome::put_off;
+        } else {
+            EmitErrorReport();
+        }
         AbortCurrentTransaction();
         LWLockReleaseAll();
         MemoryContextSwitchTo(TopMemoryContext);
@@ -116,7 +127,7 @@ bool run_guarded(void (*step)(void*), void* argument) {
         RESUME_INTERRUPTS();
     }
     PG_END_TRY();
-    return succeeded;
+    return outcome;
 }
 
 void settle_mood(bool quiet) {
@@ -192,7 +203,7 @@ void telling_step(void* argument) {
 void tell() {
     MemoryContext caller = MemoryContextSwitchTo(worker.telling_context);
     StepResult result = StepResult::extension_busy;
-    const bool succeeded = run_guarded(telling_step, &result);
+    const bool succeeded = run_guarded(telling_step, &result) == Outcome::done;
     MemoryContextSwitchTo(caller);
     MemoryContextReset(worker.telling_context);
     worker.may_tell = monotonic_ms() + (succeeded ? kTellingPauseMs : kTellingRetryMs);
@@ -280,7 +291,7 @@ void tick() {
     }
     MemoryContextSwitchTo(worker.tick_context);
     TickTotals totals = {};
-    if (run_guarded(tick_step, &totals)) {
+    if (run_guarded(tick_step, &totals) == Outcome::done) {
         worker.failures = 0;
     } else {
         back_off();
@@ -291,9 +302,18 @@ void tick() {
 }
 
 void keep_house() {
-    worker.last_housekeeping = monotonic_ms();
+    worker.next_housekeeping = monotonic_ms() + kHousekeepingMs;
     MemoryContextSwitchTo(worker.tick_context);
-    (void)run_guarded(housekeeping_step, nullptr);
+    if (run_guarded(housekeeping_step, nullptr, worker.put_off < kMostPutOff) == Outcome::put_off) {
+        if (worker.put_off++ == 0) {
+            ereport(LOG,
+                    (errmsg("sync_engine housekeeping in database \"%s\" is put off: a lock was not free",
+                            NameStr(worker.database))));
+        }
+        worker.next_housekeeping = monotonic_ms() + kFirstRetryMs;
+    } else {
+        worker.put_off = 0;
+    }
     MemoryContextSwitchTo(TopMemoryContext);
     MemoryContextReset(worker.tick_context);
 }
@@ -309,15 +329,9 @@ std::int64_t next_tick() {
     return worker.next_look > 0 ? Min(next, Max(worker.next_look, worker.last_tick + kLeastPauseMs)) : next;
 }
 
-// After a tick rather than before, so that what is due does not wait for it.
-std::int64_t next_housekeeping() {
-    return worker.last_housekeeping + kHousekeepingMs;
-}
-
 void run_worker() {
     static std::uint32_t event = 0;
     worker.tick_now = true;
-    worker.last_housekeeping = monotonic_ms() - kHousekeepingMs;
     for (;;) {
         ResetLatch(MyLatch);
         // Nothing runs that could be cancelled.
@@ -330,10 +344,11 @@ void run_worker() {
             tell();
         } else if (monotonic_ms() >= next_tick()) {
             tick();
-        } else if (monotonic_ms() >= next_housekeeping()) {
+        } else if (monotonic_ms() >= worker.next_housekeeping) {
+            // After a tick rather than before, so that what is due does not wait for it.
             keep_house();
         } else {
-            const std::int64_t next = Min(next_telling(), Min(next_tick(), next_housekeeping()));
+            const std::int64_t next = Min(next_telling(), Min(next_tick(), worker.next_housekeeping));
             const std::int64_t wait = next - monotonic_ms();
             WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
                       static_cast<long>(Max(wait, 1)), wait_event(&event, "SyncEngineWaitForTick"));

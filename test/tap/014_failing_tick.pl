@@ -53,6 +53,28 @@ add_connection($node, 'd', 't4');
 $node->wait_for_log(qr/not today/, $position);
 is(worker_pid($node, 'd'), $pid, 'nor does a trigger that raises');
 
+# Housekeeping does not wait for locks: another may keep house in the same moment, an application hold a table.
+$node->safe_psql('d', q{UPDATE sync.sync_jobs SET status = 'cancelled' WHERE id = (SELECT min(id) FROM sync.sync_jobs)});
+$node->append_conf('postgresql.conf', "sync_engine.background_ticks = off\n");
+$node->reload;
+$node->wait_for_log(qr/does not tick in database "d"/, $position);
+$position = log_position($node);
+$blocker->query_safe('BEGIN; LOCK TABLE sync.executors IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+$node->wait_for_log(qr/housekeeping in database "d" is put off: a lock was not free/, $position);
+$blocker->query_safe('ROLLBACK');
+$node->poll_query_until('d', q{SELECT count(*) = 0 FROM ONLY sync.sync_jobs WHERE status = 'cancelled'})
+  or die 'housekeeping does not go on';
+pass('a lock that is not free puts housekeeping off');
+$pid = wait_for_worker($node, 'd');
+$position = log_position($node);
+$blocker->query_safe('BEGIN; LOCK TABLE sync.executors IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+$node->wait_for_log(qr/ERROR:  canceling statement due to lock timeout/, $position);
+like(log_since($node, $position), qr/^(?:(?!ERROR:).)*is put off: a lock was not free.*ERROR:/s, 'and is an error when that goes on');
+$blocker->query_safe('ROLLBACK');
+$pid = wait_for_worker($node, 'd');
+
 # Nobody is left waiting for what the worker holds: it holds nothing between ticks.
 is(count_locks($node, $pid), '0', 'no lock is left behind');
 
