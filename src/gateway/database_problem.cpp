@@ -217,7 +217,7 @@ bool is_invalid(std::string_view state) {
            state == "54000";
 }
 
-DatabaseProblem of_error(const PgOutcome& outcome) {
+DatabaseProblem of_error(const PgOutcome& outcome, NamedIn named) {
     const std::string& state = outcome.sqlstate;
     if (state == "28000") {
         return {plain(401, "unauthenticated", outcome), {{"WWW-Authenticate", "Bearer"}}};
@@ -225,6 +225,9 @@ DatabaseProblem of_error(const PgOutcome& outcome) {
     // Rights that the gateway's own role lacks are nothing that the client could do something about.
     if (state == "42501" && !outcome.message.starts_with("permission denied")) {
         return {plain(403, "forbidden", outcome), {}};
+    }
+    if (state == "P0002" && named == NamedIn::body) {
+        return {invalid(outcome), {}};
     }
     if (state == "P0002") {
         return {plain(404, "not_found", outcome), {}};
@@ -261,7 +264,7 @@ bool is_conflict_of_transactions(const PgOutcome& outcome) {
            (outcome.sqlstate == "40001" || outcome.sqlstate == "40P01");
 }
 
-DatabaseProblem database_problem(const PgOutcome& outcome) {
+DatabaseProblem database_problem(const PgOutcome& outcome, NamedIn named) {
     switch (outcome.status) {
         case PgOutcome::Status::lost:
             return unavailable("unavailable", "the database cannot be reached");
@@ -270,12 +273,13 @@ DatabaseProblem database_problem(const PgOutcome& outcome) {
         case PgOutcome::Status::timed_out:
             return unavailable("timeout", "the database took too long");
         default:
-            return of_error(outcome);
+            return of_error(outcome, named);
     }
 }
 
-HttpReply database_problem_reply(const PgOutcome& outcome, std::string_view request_id, Logger& log) {
-    DatabaseProblem found = database_problem(outcome);
+HttpReply database_problem_reply(const PgOutcome& outcome, std::string_view request_id, Logger& log,
+                                 NamedIn named) {
+    DatabaseProblem found = database_problem(outcome, named);
     if (found.problem.status == 500) {
         log.error("the database answered with an error", {{"sqlstate", outcome.sqlstate},
                                                           {"error", outcome.message},

@@ -17,13 +17,17 @@ struct DatabaseProblem {
     std::vector<std::pair<std::string, std::string>> headers;  // Retry-After, WWW-Authenticate
 };
 
+// Where the request names what the database does not find: 404, or 422 with a pointer into the body.
+enum class NamedIn { path, body };
+
 // What to tell a client of an outcome that is not done. What the database says about the client's own input
 // is passed on, but for rows that a message quotes and hints that are for who writes SQL; anything unexpected
 // is an internal error (500) of which the client learns nothing.
-DatabaseProblem database_problem(const PgOutcome& outcome);
+DatabaseProblem database_problem(const PgOutcome& outcome, NamedIn named = NamedIn::path);
 
 // The same as a reply; what is unexpected is logged under the request's id.
-HttpReply database_problem_reply(const PgOutcome& outcome, std::string_view request_id, Logger& log);
+HttpReply database_problem_reply(const PgOutcome& outcome, std::string_view request_id, Logger& log,
+                                 NamedIn named = NamedIn::path);
 
 // Whether a repetition may well succeed: two transactions were in each other's way.
 bool is_conflict_of_transactions(const PgOutcome& outcome);

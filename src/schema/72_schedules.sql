@@ -8,6 +8,11 @@ DECLARE
     seconds int := extract(second FROM at);
     clock text := CASE WHEN seconds > 0 THEN seconds || ' ' ELSE '' END || extract(minute FROM at) || ' ';
     list text := array_to_string(days, ',');
+    fields text := CASE schedule_type WHEN 'monthly' THEN format('%s * *', COALESCE(list, '1'))
+                                      WHEN 'weekly' THEN '* * ' || COALESCE(list, '0')
+                                      ELSE '* * ' || COALESCE(list, '*') END;
+    fault text := CASE WHEN list = '' OR list ~ '\s' THEN 'days must be a list of one day at least, without spaces'
+                       ELSE regexp_replace(sync._cron_fault('0 0 ' || fields), '^the day of (week|month) field cannot', 'days cannot') END;
     hint text := 'For instance schedule_type => ''daily'', at => ''02:00'', or ''weekly'' with days => ''{mon,wed}'', or ''monthly'' with days => ''{1,L}''.';
 BEGIN
     IF schedule_type IN ('realtime', 'custom') THEN
@@ -20,14 +25,11 @@ BEGIN
                                          ELSE 'at must be a whole second' END,
             HINT = CASE schedule_type WHEN 'hourly' THEN 'For instance at => ''00:15'' for a quarter past each hour.' ELSE hint END;
     END IF;
-    RETURN CASE
-        WHEN schedule_type = 'hourly' THEN COALESCE(clock, '0 ') || '* * * *'
-        ELSE COALESCE(clock || extract(hour FROM at), '0 2')
-             || CASE schedule_type
-                    WHEN 'daily' THEN ' * * ' || COALESCE(list, '*')
-                    WHEN 'weekly' THEN ' * * ' || COALESCE(list, '0')
-                    ELSE format(' %s * *', COALESCE(list, '1')) END
-    END;
+    IF fault IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault, HINT = hint;
+    END IF;
+    RETURN CASE WHEN schedule_type = 'hourly' THEN COALESCE(clock, '0 ') || '* * * *'
+                ELSE concat_ws(' ', COALESCE(clock || extract(hour FROM at), '0 2'), fields) END;
 END
 $$;
 COMMENT ON FUNCTION sync._schedule_expression(text, time, text[]) IS 'Internal: the cron expression of a schedule that is given by its time and days';

@@ -1,6 +1,6 @@
 -- Schedules: the functions, what they build and refuse, what is left as it was, and rows that an application writes itself.
 \ir include/setup.psql
-SELECT plan(157);
+SELECT plan(160);
 SELECT fix_jitter();
 
 CREATE FUNCTION made(external text, name text DEFAULT 'nightly') RETURNS bigint LANGUAGE sql STABLE
@@ -60,7 +60,10 @@ FROM (VALUES
     ($$'n', 'hourly', days => '{mon}'$$, '22023 an hourly schedule has no days, and at is the time within the hour (hint)'),
     ($$'n', 'daily', '02:00:00.5'$$, '22023 at must be a whole second (hint)'),
     ($$'n', 'daily', '02:00', cron_expression => '0 2 * * *'$$, '22023 at and days build the expression: give either them or cron_expression'),
-    ($$'n', 'weekly', days => '{noday}'$$, '22023 invalid cron expression: the day of week field cannot be "NODAY": "NODAY" is no value of it (hint)'),
+    ($$'n', 'weekly', days => '{mon,noday}'$$, '22023 days cannot be "NODAY": "NODAY" is no value of it (hint)'),
+    ($$'n', 'monthly', days => '{1,32}'$$, '22023 days cannot be "32": 32 is out of its range (hint)'),
+    ($$'n', 'daily', days => '{}'$$, '22023 days must be a list of one day at least, without spaces (hint)'),
+    ($$'n', 'weekly', days => '{"5 3"}'$$, '22023 days must be a list of one day at least, without spaces (hint)'),
     ($$'n', 'yearly'$$, '22023 schedule_type cannot be "yearly" (hint)'),
     ($$'n', 'daily', timezone => 'Mars/Olympus'$$, '22023 time zone "Mars/Olympus" is not known (hint)'),
     ($$'n', 'realtime', timezone => 'Mars/Olympus'$$, '22023 time zone "Mars/Olympus" is not known (hint)'),

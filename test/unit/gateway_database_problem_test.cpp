@@ -39,6 +39,15 @@ std::string header(const PgOutcome& outcome, std::string_view name) {
     return "";
 }
 
+TEST(DatabaseProblem, WhatABodyNamesAndIsNotThereIsAFaultOfTheBody) {
+    const PgOutcome missing = error("P0002", "connection 5 does not exist");
+    EXPECT_EQ(database_problem(missing, NamedIn::path).problem.status, 404U);
+    const Problem found = database_problem(missing, NamedIn::body).problem;
+    EXPECT_EQ(found.status, 422U);
+    EXPECT_EQ(found.pointer, "/connection_id");
+    EXPECT_EQ(found.detail, "connection 5 does not exist");
+}
+
 TEST(DatabaseProblem, EachStateHasItsStatus) {
     struct Case {
         const char* state;

@@ -79,6 +79,12 @@ bool nothing_found(const PgOutcome& outcome) {
     });
 }
 
+NamedIn names_in(const ApiOperation& operation) {
+    const bool by_path = std::ranges::any_of(
+        operation.path, [](const std::string& segment) { return segment.starts_with('{'); });
+    return operation.body && !by_path ? NamedIn::body : NamedIn::path;
+}
+
 }  // namespace
 
 ApiEndpoint::ApiEndpoint(PgPool& pool, Logger& log)
@@ -102,8 +108,9 @@ HttpReply ApiEndpoint::refuse(const Problem& problem, const HttpRequest& request
     return problem_reply(problem, request.request_id);
 }
 
-HttpReply ApiEndpoint::refuse(const PgOutcome& outcome, const HttpRequest& request) const {
-    return database_problem_reply(outcome, request.request_id, log_);
+HttpReply ApiEndpoint::refuse(const PgOutcome& outcome, const ApiOperation& operation,
+                              const HttpRequest& request) const {
+    return database_problem_reply(outcome, request.request_id, log_, names_in(operation));
 }
 
 asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
@@ -164,7 +171,7 @@ asio::awaitable<std::optional<HttpReply>> ApiEndpoint::take_budget(const ApiOper
         const PgOutcome outcome = co_await pool_.run(std::move(statements));
         if (!outcome.done()) {
             budgets_.forget(token);
-            co_return refuse(outcome, request);
+            co_return refuse(outcome, operation, request);
         }
         budgets_.granted(token, grant_of(outcome.result()));
     }
@@ -196,7 +203,7 @@ asio::awaitable<HttpReply> ApiEndpoint::run(const ApiOperation& operation, const
         }
         const PgOutcome& failed = std::get<PgOutcome>(tried);
         if (!is_conflict_of_transactions(failed) || tries == kMaxTries) {
-            co_return refuse(failed, request);
+            co_return refuse(failed, operation, request);
         }
     }
 }

@@ -43,7 +43,8 @@ class ApiEndpoint : public Handler {
     HttpReply reply_of(const ApiOperation& operation, const HttpRequest& request,
                        const OperationRequest& read, const PgOutcome& outcome) const;
     HttpReply refuse(const Problem& problem, const HttpRequest& request) const;
-    HttpReply refuse(const PgOutcome& outcome, const HttpRequest& request) const;
+    HttpReply refuse(const PgOutcome& outcome, const ApiOperation& operation,
+                     const HttpRequest& request) const;
 
     PgPool& pool_;
     Logger& log_;

@@ -116,13 +116,34 @@ bool is_date_time(std::string_view text) {
            parse_utc(text).has_value();
 }
 
-// Formats, which the validator leaves alone: of times, also those that objects hold.
+// What the validator leaves alone.
+std::optional<SchemaFault> own_format_fault(std::string_view format, const rapidjson::Value& value,
+                                            const std::string& pointer) {
+    if (format == "date-time" && value.IsString() && !is_date_time(value.GetString())) {
+        return SchemaFault{pointer, "must be a time with a zone, like 2026-03-01T12:15:00Z"};
+    }
+    if (format == "int64" && value.IsNumber() && !value.IsInt64()) {
+        return SchemaFault{pointer, "must be at most 9223372036854775807"};
+    }
+    return std::nullopt;
+}
+
+// Formats of the value and of what it holds.
 std::optional<SchemaFault> format_fault(const rapidjson::Value& schema, const rapidjson::Value& value,
                                         const std::string& pointer) {
     const auto format = schema.FindMember("format");
-    if (format != schema.MemberEnd() && value.IsString() && joined(format->value) == "date-time" &&
-        !is_date_time(value.GetString())) {
-        return SchemaFault{pointer, "must be a time with a zone, like 2026-03-01T12:15:00Z"};
+    if (format != schema.MemberEnd()) {
+        if (auto fault = own_format_fault(joined(format->value), value, pointer)) {
+            return fault;
+        }
+    }
+    const auto items = schema.FindMember("items");
+    if (items != schema.MemberEnd() && value.IsArray()) {
+        for (rapidjson::SizeType i = 0; i < value.Size(); i++) {
+            if (auto fault = format_fault(items->value, value[i], pointer + "/" + std::to_string(i))) {
+                return fault;
+            }
+        }
     }
     const auto properties = schema.FindMember("properties");
     if (properties != schema.MemberEnd() && value.IsObject()) {
