@@ -19,7 +19,7 @@ struct GatewayOptions {
     std::uint16_t listen_port = 0;  // 0: any that is free
     std::string database_url;  // libpq URL or key=value string; empty: PG* variables and libpq's defaults
     int db_connections = 0;    // 1..100
-    std::string public_url;    // as clients see this gateway; empty: by their Host header
+    std::string public_url;    // as clients see this gateway, for the addresses of hooks
     std::string tls_cert;      // files; both or neither
     std::string tls_key;
     std::vector<AddressBlock> trusted_proxies;

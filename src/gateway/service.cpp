@@ -31,7 +31,7 @@ class Service final : public Handler {
           hooks_(pool_, parts.log, metrics_),
           operations_(pool_, hub_, parts.log, metrics_, parts.metrics.registry(),
                       {parts.options.metrics_token, parts.options.metrics_allow}),
-          api_(pool_, parts.log),
+          api_(pool_, parts.log, parts.options.public_url),
           handler_(hooks_, hub_, operations_, api_) {
         parts.redactor.add(parts.options.metrics_token);
     }

@@ -244,10 +244,16 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     s sync.sync_schedules := sync._schedule(schedule_id);
+    owner sync.connections;
     job bigint;
 BEGIN
     PERFORM sync._require_time(as_of);
-    job := sync._enqueue(sync._lock_active(s.connection_id), s.job_type, GREATEST(s.priority, 10),
+    owner := sync._lock_active(s.connection_id);
+    -- Also where what it starts is called realtime: events have hooks, which nothing counts.
+    IF s.schedule_type = 'realtime' THEN
+        PERFORM sync._take_token(s.tenant_id, as_of);
+    END IF;
+    job := sync._enqueue(owner, s.job_type, GREATEST(s.priority, 10),
                          CASE WHEN s.schedule_type = 'realtime' THEN 'realtime' ELSE 'manual' END, s.id, as_of);
     UPDATE ONLY sync.sync_jobs j SET input = NULLIF(s.config, '{}')
     WHERE j.id = job AND j.status = 'queued' AND j.schedule_id = s.id AND j.input IS NULL AND s.config <> '{}';
@@ -369,7 +375,7 @@ $$;
 COMMENT ON FUNCTION sync.preview_schedule(bigint, int, timestamptz) IS
     'The next instants that a schedule plans, in UTC and by its wall clock; runs is false where it is paused then, the instant is skipped or does not exist';
 
-CREATE FUNCTION sync.schedule_history(schedule_id bigint, before bigint DEFAULT NULL, max_rows int DEFAULT 50,
+CREATE FUNCTION sync.schedule_history(schedule_id bigint, before bigint DEFAULT NULL, max_rows int DEFAULT 50, outcomes text[] DEFAULT NULL,
     OUT fire_id bigint, OUT outcome text, OUT first_planned_at timestamptz, OUT last_planned_at timestamptz, OUT planned_count bigint,
     OUT reason text, OUT job_id bigint, OUT run_status text, OUT started_at timestamptz, OUT finished_at timestamptz, OUT attempts int,
     OUT pages int, OUT records_processed bigint, OUT error_message text)
@@ -392,6 +398,7 @@ BEGIN
            ended.attempts, ended.pages, ended.records, ended.error_message
     FROM (SELECT x.* FROM sync.schedule_fires x
           WHERE x.tenant_id = s.tenant_id AND x.connection_id = s.connection_id AND x.schedule_id = s.id AND ($2 IS NULL OR x.id < $2)
+            AND ($4 IS NULL OR x.outcome = ANY ($4))
           ORDER BY x.id DESC LIMIT $3) f
     -- The pages of a run carry the id of its first job.
     LEFT JOIN LATERAL (SELECT j.id, j.status, j.started_at FROM ONLY sync.sync_jobs j
@@ -406,8 +413,8 @@ BEGIN
     ORDER BY f.id DESC;
 END
 $$;
-COMMENT ON FUNCTION sync.schedule_history(bigint, bigint, int) IS
-    'What became of the instants that a schedule planned, newest first, with the run where there was one; `before` is the last fire_id of the page before';
+COMMENT ON FUNCTION sync.schedule_history(bigint, bigint, int, text[]) IS
+    'What became of the instants that a schedule planned, newest first, with the run where there was one; `before` is the last fire_id of the page before, outcomes, of schedule_fires, leave out others';
 
 CREATE FUNCTION sync._local_time(instant timestamptz, timezone text) RETURNS timestamp
 LANGUAGE plpgsql STABLE SECURITY DEFINER

@@ -17,17 +17,23 @@ SELECT c.id AS connection_id, c.tenant_id, c.provider_slug, c.external_id, c.nam
            WHEN j.id IS NOT NULL THEN GREATEST(now() - GREATEST(j.scheduled_at, j.retry_after), interval '0')
            WHEN s.due_at IS NOT NULL AND isfinite(s.due_at) THEN GREATEST(now() - s.due_at, interval '0')
            ELSE interval '0'
-       END AS late_by
+       END AS late_by,
+       h.held_until
 FROM sync.connections c
 JOIN sync.providers p ON p.slug = c.provider_slug
 -- By its key: joined as a whole, those of all tenants would be read for one.
-CROSS JOIN LATERAL (SELECT x.due_at FROM sync.connection_state x WHERE x.connection_id = c.id OFFSET 0) s
+CROSS JOIN LATERAL (SELECT x.due_at, x.held_until FROM sync.connection_state x WHERE x.connection_id = c.id OFFSET 0) s
 CROSS JOIN LATERAL sync._effective_interval(c.metadata #> '{sync,interval_seconds}') i
 LEFT JOIN LATERAL (SELECT x.* FROM ONLY sync.sync_jobs x
                    WHERE x.connection_id = c.id AND x.status IN ('queued', 'running')
                    ORDER BY x.status DESC, x.job_type <> 'incremental', x.id LIMIT 1) j ON true
+-- IS NOT DISTINCT FROM finds by time, of which there are few or none: what connections have in common takes long to reckon.
+CROSS JOIN LATERAL (SELECT NULLIF(GREATEST(s.held_until, now(), (SELECT max(x.held_until) FROM sync.credential_holds x
+                                                                WHERE x.held_until > now() AND x.provider_slug = c.provider_slug
+                                                                  AND x.credential IS NOT DISTINCT FROM sync._credential(c.tenant_id, p.slug, c.config, p.config))),
+                                  now()) AS held_until OFFSET 0) h
 WHERE sync._sees_tenant(c.tenant_id);
-COMMENT ON VIEW sync.connection_status IS 'One row a connection: its interval, its live job, what went wrong last and how late it is; no configuration, no cursor';
+COMMENT ON VIEW sync.connection_status IS 'One row a connection: its interval, its live job, what went wrong last, how late it is and until when a remote wants it to keep still; no configuration, no cursor';
 
 CREATE VIEW sync.queue WITH (security_barrier) AS
 SELECT j.id AS job_id, j.tenant_id, j.provider_slug, j.connection_id, j.job_type, j.status, j.priority, j.attempts, j.page,

@@ -86,10 +86,10 @@ BEGIN
                              int, interval, text, timestamptz),
         sync.pause_schedule(bigint, text, timestamptz, timestamptz), sync.resume_schedule(bigint, timestamptz),
         sync.delete_schedule(bigint, timestamptz), sync.trigger_schedule(bigint, timestamptz), sync.skip_next(bigint, timestamptz),
-        sync.schedule_history(bigint, bigint, int), sync.explain_schedule(bigint, timestamptz, timestamptz), sync.explain(bigint, timestamptz),
+        sync.schedule_history(bigint, bigint, int, text[]), sync.explain_schedule(bigint, timestamptz, timestamptz), sync.explain(bigint, timestamptz),
         sync.preview_schedule(bigint, int, timestamptz), sync.preview_schedule(text, text, int, timestamptz, text, text),
         sync.cron_next(text, text, timestamptz, text, text), sync.cron_previous(text, text, timestamptz, text, text),
-        sync.cron_matches(text, text, timestamptz), sync.cron_describe(text), sync.read_signals(text, int, text, bigint),
+        sync.cron_matches(text, text, timestamptz), sync.cron_describe(text), sync._cron_count(text, text, timestamptz, timestamptz, text, text), sync.read_signals(text, int, text, bigint),
         sync.create_notification(text, text, text[], jsonb, bigint, bigint, text, boolean, timestamptz),
         sync.update_notification(bigint, text[], jsonb, text, boolean, boolean), sync.delete_notification(bigint),
         sync.test_notification(bigint, timestamptz), sync.webhook_secret(bigint), sync.rotate_webhook_secret(bigint, interval, timestamptz),
@@ -100,7 +100,8 @@ BEGIN
         sync.delete_hook(bigint), sync.rotate_hook_secret(bigint, text, interval, timestamptz),
         sync.watch_changes(int), sync.read_changes(text, int), sync.change_slot(),
         sync.parse_utc(text), sync._effective_interval(jsonb), sync._count_in(jsonb, text), sync._sees_tenant(text),
-        sync._local_time(timestamptz, text), sync._next_run_at(sync.sync_schedules, sync.schedule_state)
+        sync._local_time(timestamptz, text), sync._next_run_at(sync.sync_schedules, sync.schedule_state),
+        sync._credential(text, text, jsonb, jsonb)
     TO sync_tenant;
     INSERT INTO sync.tenant_isolation DEFAULT VALUES ON CONFLICT DO NOTHING;
     RETURN made;

@@ -240,7 +240,9 @@ BEGIN
     CASE kind
         WHEN 'connection' THEN
             -- Of what the engine keeps there, the interval alone is a user's. What metadata cannot hold is written as runs write it.
+            -- That it is in error is a run's doing.
             RETURN (SELECT to_jsonb(c) - '{created_at,updated_at,has_schedules,last_incremental_finished_at,metadata}'::text[]
+                           || CASE WHEN c.status = 'error' THEN '{"status": "active", "status_reason": null}'::jsonb ELSE '{}' END
                            || jsonb_build_object('metadata', sync._metadata_with(c.metadata, '{}') - 'sync',
                                                  'interval_seconds', c.metadata #> '{sync,interval_seconds}')
                     FROM sync.connections c WHERE c.id = $2 AND sync._sees_tenant(c.tenant_id));

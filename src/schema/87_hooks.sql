@@ -99,7 +99,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('connection %s does not exist', $1);
     END IF;
     IF (SELECT count(*) FROM sync.hooks h WHERE h.tenant_id = owner.tenant_id AND h.connection_id = owner.id) >= 100 THEN
-        RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('connection %s has 100 hooks already', $1),
+        RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded', MESSAGE = format('connection %s has 100 hooks already', $1),
             HINT = 'Delete those that are not used any more: sync.hooks says when each was, in last_received_at.';
     END IF;
     RETURN owner;

@@ -26,7 +26,7 @@ DECLARE
 BEGIN
     FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
              WHERE p.pronamespace = 'sync'::pg_catalog.regnamespace AND (p.proname LIKE '\_%' OR p.proname IN ('forget_tenant', 'open_hook'))
-               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time,_next_run_at,_requests_left,_next_request_at}')
+               AND p.proname <> ALL ('{_is_quiet,_preloaded,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time,_next_run_at,_credential,_requests_left,_next_request_at}')
                AND pg_catalog.has_function_privilege('sync_admin', p.oid, 'EXECUTE') LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM sync_admin', f);
     END LOOP;
@@ -77,7 +77,7 @@ GRANT SELECT (id, tenant_id, provider_slug, connection_id, job_id, run_id, job_t
               error, claimed_by, schedule_id, planned_at, trigger_type) ON sync.sync_executions TO sync_viewer;
 GRANT EXECUTE ON FUNCTION sync.explain(bigint, timestamptz), sync.health(timestamptz), sync.metrics_text(),
     sync.explain_schedule(bigint, timestamptz, timestamptz),
-    sync.schedule_history(bigint, bigint, int), sync.preview_schedule(bigint, int, timestamptz),
+    sync.schedule_history(bigint, bigint, int, text[]), sync.preview_schedule(bigint, int, timestamptz),
     sync.preview_schedule(text, text, int, timestamptz, text, text), sync.cron_describe(text) TO sync_viewer;
 -- Nobody needs what tells a hook's address.
 GRANT SELECT (id, tenant_id, connection_id, schedule_id, name, scheme, token_hint, job_type, priority, debounce_seconds, is_active, created_at, updated_at,
@@ -85,7 +85,8 @@ GRANT SELECT (id, tenant_id, connection_id, schedule_id, name, scheme, token_hin
 -- Functions inside a view are called with the reader's rights.
 GRANT EXECUTE ON FUNCTION sync.parse_utc(text), sync._effective_interval(jsonb), sync._table_metrics(), sync._metrics_catalog(),
     sync._metrics_snapshot(), sync._metrics_available(), sync._count_in(jsonb, text), sync._sees_tenant(text),
-    sync._local_time(timestamptz, text), sync._next_run_at(sync.sync_schedules, sync.schedule_state), sync._requests_left(timestamptz, timestamptz, int),
+    sync._local_time(timestamptz, text), sync._next_run_at(sync.sync_schedules, sync.schedule_state),
+    sync._credential(text, text, jsonb, jsonb), sync._requests_left(timestamptz, timestamptz, int),
     sync._next_request_at(timestamptz, timestamptz, int) TO sync_viewer;
 
 -- A gateway has what tenants have, one at a time, and opens the door to it.

@@ -93,7 +93,10 @@ def test_runs_do_not_change_the_version(api, shared_service):
     tags = [api.get(path).headers["etag"] for path in paths]
     assert api.post(paths[0] + "/trigger").status == 202
     shared_service.db.run("SELECT sync.claim_jobs('by hand', 100)")
-    assert [api.get(path).headers["etag"] for path in paths] == tags
+    for path, tag in zip(paths, tags):
+        now = api.get(path, headers={"If-None-Match": tag})
+        assert now.status == 200 and now.json()["live_job"]["status"] == "running", "but the answer is another"
+        assert api.patch(path, {"name": "other"}, {"If-Match": tag}).status == 200
 
 
 def test_of_two_changes_at_once_one_wins(api):
@@ -118,6 +121,29 @@ def test_the_same_key_gets_the_same_answer(api):
     assert other.status == 422 and other.problem() == "invalid" and "k1" in other.json()["detail"], other
     assert api.post("/hooks", {"connection_id": first.json()["id"], "scheme": "slack"}, {KEY: "k1"}).status == 422
     assert len(api.pages("/connections")) == 1
+
+
+def test_the_same_key_does_a_thing_once(api):
+    made = schedule(api).json()
+    path = f"/sync-schedules/{made['id']}"
+    skipped = [api.post(path + "/skip-next", headers={KEY: "k1"}).json() for _ in range(3)]
+    assert skipped[0] == skipped[1] == skipped[2]
+    assert [item["runs"] for item in api.get(path + "/preview", count=2).json()["items"]] == [False, True]
+    of = f"/connections/{made['connection_id']}"
+    paused = api.post(of + "/pause", headers={KEY: "k2"})
+    assert api.post(of + "/resume").json()["status"] == "active"
+    assert api.post(of + "/pause", headers={KEY: "k2"}).json() == paused.json()
+    assert api.get(of).json()["status"] == "active"
+
+
+def test_what_is_told_once_is_kept_for_its_token_alone(api, shared_service, request):
+    hook = {"connection_id": connection(api), "scheme": "standard"}
+    made = api.post("/hooks", hook, {KEY: "k"}).json()
+    assert api.post("/hooks", hook, {KEY: "k"}).json() == made
+    other = shared_service.client(tenant_of(request)).post("/hooks", hook, {KEY: "k"})
+    assert other.status == 422 and other.problem() == "invalid", other
+    rows = shared_service.db.rows("SELECT k::text FROM sync.idempotency_keys k WHERE k.operation = 'createHook'")
+    assert rows and not any(text in row for (row,) in rows for text in (made["secret"], made["path"], "whk_"))
 
 
 def test_a_key_whose_request_failed_is_free(api):

@@ -169,7 +169,10 @@ def test_ac3_waiting_for_a_rate_limit_is_shown(service, api):
     api.post(f"/connections/{of}/trigger")
     work(service, error="429 Too Many Requests", kind="rate_limited")
     shown = api.get(f"/connections/{of}").json()
-    assert shown["health"] == "retrying" and shown["live_job"]["last_error_kind"] == "rate_limited"
+    assert shown["health"] == "rate_limited" and shown["live_job"]["last_error_kind"] == "rate_limited"
+    assert time(shown["held_until"]) > datetime.datetime.now(UTC), "and until when"
+    assert api.get("/overview").json()["connections"] == {"rate_limited": 1}
+    assert [item["id"] for item in api.get("/connections", health="rate_limited").json()["items"]] == [of]
     assert any("429" in item["detail"] or "rate" in item["detail"]
                for item in api.get(f"/connections/{of}/explain").json()["items"])
 
@@ -211,7 +214,9 @@ def test_ac5_dashboard(service, api):
     assert [item["next_run_at"] for item in listed] == sorted(item["next_run_at"] for item in ours)
     overview = api.get("/overview").json()
     assert overview["schedules"] == {"active": 3, "paused": 0} and overview["connections"] == {"healthy": 3}
-    assert sum(hour["runs"] for hour in overview["next_24_hours"]) >= 2 and len(overview["next_24_hours"]) == 24
+    # 24 of the hourly one, one of the daily one, and perhaps the weekly one's.
+    runs = [hour["runs"] for hour in overview["next_24_hours"]]
+    assert len(runs) == 24 and all(runs) and sum(runs) in (25, 26), runs
 
     path = f"/sync-schedules/{ours[0]['id']}"
     paused = api.post(path + "/pause", {"reason": "stocktaking"}).json()
@@ -231,6 +236,8 @@ def test_ac5_dashboard(service, api):
     assert api.get(path).json()["live_job"]["id"] == triggered.json()["job_id"]
     assert work(service) == 1
     fire = api.get(path + "/history").json()["items"][0]
+    assert api.get(path + "/history", outcome="triggered").json()["items"] == [fire]
+    assert api.get(path + "/history", outcome="missed,dst_gap").json()["items"] == []
     assert fire["execution"] == triggered.json()["execution"] and fire["status"] == "succeeded"
 
     assert api.delete(path).status == 204

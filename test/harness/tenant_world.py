@@ -137,6 +137,8 @@ class World:
             "triggerConnection": {"path": {"id": self.idle}, "body": {"priority": 5}},
             "pauseConnection": {"path": {"id": self.idle}, "body": {"reason": "holidays"}},
             "resumeConnection": {"path": {"id": self.idle}},
+            "pauseConnections": {"body": {"where": {"connection_ids": [self.idle]}, "reason": "holidays"}},
+            "resumeConnections": {"body": {"where": {"connection_ids": [self.idle]}}},
             "skipNextOfConnection": {"path": connection},
             "rewindConnection": {"path": connection, "body": {"execution_id": self.attempt}},
             "createSchedule": {"body": {"connection_id": self.connection, "schedule_type": "hourly", **named}},

@@ -37,7 +37,7 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p, unnest(COALESCE(p.p
 -- What each role may call
 CREATE TEMP TABLE may (role name, function text);
 INSERT INTO may SELECT 'sync_executor', f FROM unnest('{register_executor,claim_jobs,next_claim_at,heartbeat,release_jobs,complete_job,add_signals,complete_jobs,fail_job,tick,tick_batch,wait_for_work,claim_deliveries,complete_deliveries,release_deliveries,next_delivery_at,run_notifications,_housekeeping,_is_quiet,_preloaded}'::text[]) f;
-INSERT INTO may SELECT 'sync_viewer', f FROM unnest('{explain,health,metrics_text,explain_schedule,schedule_history,preview_schedule,cron_describe,parse_utc,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time,_next_run_at,_requests_left,_next_request_at}'::text[]) f;
+INSERT INTO may SELECT 'sync_viewer', f FROM unnest('{explain,health,metrics_text,explain_schedule,schedule_history,preview_schedule,cron_describe,parse_utc,_effective_interval,_table_metrics,_metrics_catalog,_metrics_snapshot,_metrics_available,_count_in,_sees_tenant,_local_time,_next_run_at,_credential,_requests_left,_next_request_at}'::text[]) f;
 SELECT set_eq(format($$SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege(%L, p.oid, 'EXECUTE')$$, r),
     format('SELECT function FROM may WHERE role = %L', r), r || ' may call exactly this') FROM unnest('{sync_executor,sync_viewer}'::name[]) r;
 SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND p.proname NOT LIKE '\_%' AND p.proname NOT IN ('forget_tenant', 'open_hook') AND NOT has_function_privilege('sync_admin', p.oid, 'EXECUTE')$$,

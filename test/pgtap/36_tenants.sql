@@ -1,7 +1,7 @@
 -- Tenants beside each other: as tenant A nothing of B can be read, inferred, changed or triggered. Read from the catalog, so that what is
 -- new is held to the same.
 \ir include/setup.psql
-SELECT plan(165);
+SELECT plan(167);
 SELECT fix_jitter();
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tap TO PUBLIC;
@@ -92,7 +92,7 @@ FROM unnest(ARRAY['trigger(b.connection)', 'cancel_job(b.queued)', 'retry_job(b.
     'pause_schedule(b.schedule)', 'resume_schedule(b.schedule)', 'delete_schedule(b.schedule)', 'trigger_schedule(b.schedule)', 'skip_next(b.schedule)', 'schedule_history(b.schedule)',
     'explain_schedule(b.schedule)', 'explain(b.connection)', 'preview_schedule(b.schedule)', $$cron_next('* * * * *', 'UTC')$$, $$cron_previous('* * * * *', 'UTC')$$,
     $$cron_matches('* * * * *', 'UTC', now())$$, $$cron_describe('* * * * *')$$, 'read_signals()', $$read_signals(tenant_id => 'B')$$, 'read_signals(connection_id => b.connection)',
-    $$parse_utc('2026-01-01')$$, $$_effective_interval('60')$$, $$_count_in('{}', 'x')$$, $$_sees_tenant('B')$$, $$_local_time(now(), 'UTC')$$, '_next_run_at(NULL, NULL)', $$create_notification('B', 'email', '{failure}', '{"to": ["a@b.example"]}')$$,
+    $$parse_utc('2026-01-01')$$, $$_effective_interval('60')$$, $$_count_in('{}', 'x')$$, $$_sees_tenant('B')$$, $$_local_time(now(), 'UTC')$$, '_next_run_at(NULL, NULL)', $$_credential('B', 'p', '{}', '{}')$$, $$_cron_count('* * * * *', 'UTC', now(), now() + interval '1 hour', 'run_after', 'first')$$, $$create_notification('B', 'email', '{failure}', '{"to": ["a@b.example"]}')$$,
     $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', b.connection)$$, $$create_notification('A', 'email', '{failure}', '{"to": ["a@b.example"]}', schedule_id => b.schedule)$$,
     $$update_notification(b.notification, name => 'mine')$$, 'delete_notification(b.notification)', 'test_notification(b.notification)', 'webhook_secret(b.notification)',
     'rotate_webhook_secret(b.notification)', 'replay_delivery(b.delivery)', $$replay_delivery('(,)'::tstzrange, only_failed => false)$$, $$replay_delivery('(,)'::tstzrange, b.notification)$$,

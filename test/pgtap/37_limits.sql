@@ -1,6 +1,6 @@
 -- Limits of tenants: connections, schedules, runs asked for by hand.
 \ir include/setup.psql
-SELECT plan(44);
+SELECT plan(45);
 SELECT fix_jitter();
 CREATE FUNCTION told(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -71,6 +71,8 @@ SELECT cmp_ok((SELECT enqueued FROM sync.tick(at('12:00'))), '>', 0, 'what is du
 SELECT is(told($$SELECT sync.retry_job((SELECT id FROM sync.sync_jobs WHERE connection_id = conn('c1') AND status = 'queued'), at('11:00'))$$), '53400 | tenant C may ask for 3 runs a minute by hand | Try again in 20 seconds.', 'a retry by hand counts too');
 SELECT sync.set_tenant_limits('C', manual_triggers_per_minute => 0);
 SELECT is(told($$SELECT sync.trigger(conn('c1'), as_of => at('11:00'))$$), '53400 | tenant C may ask for 0 runs a minute by hand | None at all.', 'none at all');
+UPDATE sync.sync_schedules SET schedule_type = 'realtime', cron_expression = NULL WHERE tenant_id = 'C';
+SELECT is(told($$SELECT sync.trigger_schedule((SELECT id FROM sync.sync_schedules WHERE tenant_id = 'C'), at('11:00'))$$), '53400 | tenant C may ask for 0 runs a minute by hand | None at all.', 'nor of a schedule that is for events: those come by hooks');
 
 -- Who sets them, and that it is known
 SELECT alike(told($$SELECT sync.set_tenant_limits('')$$), '23514 | %tenant_limits_tenant_id_check%', 'a tenant has a name');

@@ -1,7 +1,7 @@
 -- The story of sync scheduling (1.4), its acceptance criteria 1, 2, 3 and 5 and what it asks of security and performance, as far as
 -- the database sees to it; and what is promised of schedules beyond it. Tests carry the criteria's words.
 \ir include/setup.psql
-SELECT plan(67);
+SELECT plan(68);
 SELECT fix_jitter();
 SET LOCAL sync_engine.lease_seconds = 86400;
 SET LOCAL sync_engine.max_run_seconds = 86400;
@@ -94,6 +94,8 @@ SELECT is(live_through(day(5, '05:41'), day(5, '06:30'), '1 minute'), 1, '5: res
 SELECT isnt(sync.trigger_schedule(made('h'), day(5, '06:31')), NULL, '5: trigger on demand');
 SELECT is(live_through(day(5, '06:31'), day(5, '06:32')), 1, '5: at once');
 SELECT results_eq($$SELECT outcome, run_status FROM sync.schedule_history(made('h')) LIMIT 1$$, $$VALUES ('triggered', 'succeeded')$$, '5: detailed history');
+SELECT results_eq($$SELECT DISTINCT outcome FROM sync.schedule_history(made('h'), outcomes => '{skipped_paused,triggered,missed}') ORDER BY 1$$, $$VALUES ('skipped_paused'), ('triggered')$$,
+    '5: some outcomes of it');
 SELECT isnt(sync.trigger_schedule(made('r'), day(5, '06:40')), NULL, '1: realtime runs when it is triggered');
 SELECT is((job_of('database')).trigger_type, 'realtime', '1: and says so');
 SELECT is(live_through(day(5, '06:41'), day(5, '12:00')), 7, '1: a realtime connection has no interval: its one run and six of the hourly schedule');

@@ -1,7 +1,7 @@
 -- The views of an operator's five questions: what runs now, what is late, what failed, what comes, who is held back. They read the
 -- clock, so what they show is set relative to it.
 \ir include/setup.psql
-SELECT plan(41);
+SELECT plan(42);
 SELECT fix_jitter();
 SET LOCAL sync_engine.backoff_jitter_factor = 0;
 SELECT housekeep(now());
@@ -114,6 +114,8 @@ SELECT claim(now()), fail_now('limited', 'rate_limited', 300, 'status 429'), fai
 SELECT row_eq('SELECT scope, provider_slug, tenant_id, external_id, job_id, attempts, until, reason FROM sync.throttled',
     ROW('connection'::text, 'github'::text, 'T'::text, 'limited'::text, (job_of('limited')).id, 1, now() + interval '5 minutes', 'rate limited: status 429'::text),
     'throttled: a connection that was told to slow down, not one that failed, nor when the time is over');
+SELECT results_eq($$SELECT external_id, held_until FROM sync.connection_status WHERE external_id IN ('limited', 'flaky', 'over') ORDER BY 1$$,
+    $$VALUES ('flaky', NULL), ('limited', now() + interval '5 minutes'), ('over', NULL)$$, 'the status tells until when');
 SELECT sync.pause_provider('held', 'incident');
 SELECT row_eq($$SELECT scope, provider_slug, connection_id, until, reason FROM sync.throttled WHERE scope = 'provider'$$,
     ROW('provider'::text, 'held'::text, NULL::bigint, NULL::timestamptz, 'paused: incident'::text), 'throttled: a paused provider');

@@ -1,7 +1,7 @@
 -- What a gateway stands on: tokens of tenants and what they may be used for, budgets by the minute, answers that are given again, versions
 -- of objects; and that a gateway is bound to the tenant of the request that it has begun.
 \ir include/setup.psql
-SELECT plan(260);
+SELECT plan(262);
 SELECT fix_jitter();
 CREATE ROLE api_gateway LOGIN IN ROLE sync_gateway;
 CREATE ROLE api_admin LOGIN IN ROLE sync_admin;
@@ -281,7 +281,8 @@ FROM unnest(ARRAY['SELECT sync.update_notification(%s, name => ''x'')', 'SELECT 
 SELECT is(changes('connection', s), false, 'the same version: ' || s)
 FROM unnest(ARRAY[$$UPDATE sync.connections SET updated_at = now(), name = name WHERE external_id = 'A1'$$, $$UPDATE sync.connections SET name = 'x' WHERE external_id = 'B1'$$, $$SELECT sync.set_cursor(conn('A1'), '{"page": 7}')$$,
     $$SELECT sync.trigger(conn('A1'), as_of => at('10:30'))$$, $$SELECT claim(at('11:00'))$$, $$SELECT complete('A1', at('11:01'), next_cursor => '{"page": 8}')$$, $$SELECT sync.tick(at('12:00'))$$, $$SELECT job('A1', 'full'), claim(at('12:30'))$$, $$SELECT fail('A1', at('12:31'))$$,
-    $$SELECT sync.create_schedule(conn('A1'), 'more', 'daily')$$, $$SET LOCAL TimeZone = 'Asia/Tokyo'$$]) s;
+    $$SELECT sync.create_schedule(conn('A1'), 'more', 'daily')$$, $$SET LOCAL TimeZone = 'Asia/Tokyo'$$,
+    $$UPDATE sync.connections SET status = 'error', status_reason = 'unauthorized' WHERE external_id = 'A1'$$, $$SELECT sync.resume(conn('A1'))$$]) s;
 SELECT is(last_finish('A1'), at('11:01'), 'there were runs');
 SELECT is(changes('schedule', s), false, 'the same version of the schedule: ' || s)
 FROM unnest(ARRAY['UPDATE sync.sync_schedules SET updated_at = now()', 'SELECT sync.tick(''2026-03-02 03:00Z'')', 'SET LOCAL TimeZone = ''America/New_York''', 'SET LOCAL IntervalStyle = ''iso_8601''', 'SET LOCAL DateStyle = ''German''']) s;

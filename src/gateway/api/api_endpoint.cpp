@@ -8,6 +8,7 @@
 #include "gateway/api/api_reply.hpp"
 #include "gateway/api/request_hash.hpp"
 #include "gateway/bearer_token.hpp"
+#include "gateway/api/kept_body.hpp"
 #include "gateway/database_problem.hpp"
 
 namespace sync_engine {
@@ -21,6 +22,7 @@ namespace asio = boost::asio;
 constexpr int kMaxTries = 3;
 constexpr std::size_t kMaxToken = 200;
 constexpr std::string_view kOpenApi = "getOpenApi";
+constexpr std::string_view kStream = "streamEvents";
 
 std::int64_t unix_now() {
     return std::chrono::duration_cast<std::chrono::seconds>(
@@ -34,15 +36,16 @@ std::optional<std::string> optional_header(const HttpRequest& request, std::stri
 }
 
 PgStatement begin_request(const ApiOperation& operation, const HttpRequest& request, const std::string& token,
-                          std::int64_t take) {
+                          std::int64_t take, const std::string& public_url) {
     std::optional<std::string> scope;
     if (operation.scope && !operation.scope->empty()) {
         scope = *operation.scope;
     }
     return {
         "SELECT requests_per_minute, granted, remaining, ceil(extract(epoch FROM resets_at))::bigint "
-        "FROM sync.begin_request($1, $2, $3, $4, $5::int)",
-        {token, scope, optional_header(request, "x-actor"), request.request_id, std::to_string(take)}};
+        "FROM sync.begin_request($1, $2, $3, $4, $5::int), set_config('sync_gateway.public_url', $6, true)",
+        {token, scope, optional_header(request, "x-actor"), request.request_id, std::to_string(take),
+         public_url}};
 }
 
 BudgetGrant grant_of(const PGresult* result) {
@@ -87,13 +90,17 @@ NamedIn names_in(const ApiOperation& operation) {
 
 }  // namespace
 
-ApiEndpoint::ApiEndpoint(PgPool& pool, Logger& log)
-    : pool_(pool), log_(log), document_(openapi_texts()), statements_(read_operation_sql(operation_texts())) {
+ApiEndpoint::ApiEndpoint(PgPool& pool, Logger& log, std::string public_url)
+    : pool_(pool),
+      log_(log),
+      public_url_(std::move(public_url)),
+      document_(openapi_texts()),
+      statements_(read_operation_sql(operation_texts())) {
     std::size_t used = 0;
     for (const ApiOperation& operation : document_.operations()) {
         const bool known = statements_.contains(operation.id);
         used += known ? 1 : 0;
-        if (!known && operation.id != kOpenApi && operation.id != "streamEvents") {
+        if (!known && operation.id != kOpenApi && operation.id != kStream) {
             throw std::runtime_error("operation " + operation.id +
                                      " of the API's description has no statements");
         }
@@ -115,7 +122,8 @@ HttpReply ApiEndpoint::refuse(const PgOutcome& outcome, const ApiOperation& oper
 
 asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
     const ApiRoute route = document_.find(request.method, request.path);
-    if (route.operation == nullptr) {
+    // A stream is not served here: its path has come in an odd spelling.
+    if (route.operation == nullptr || route.operation->id == kStream) {
         HttpReply reply = refuse(
             route.allow.empty() ? Problem{404, "not_found", "There is no such path", request.path, "", ""}
                                 : Problem{405, "method_not_allowed", "The path does not take that method",
@@ -167,7 +175,7 @@ asio::awaitable<std::optional<HttpReply>> ApiEndpoint::take_budget(const ApiOper
     if (wanted > 0) {
         // In a transaction of its own: a request that fails counts as well.
         std::vector<PgStatement> statements;
-        statements.push_back(begin_request(operation, request, token, wanted));
+        statements.push_back(begin_request(operation, request, token, wanted, public_url_));
         const PgOutcome outcome = co_await pool_.run(std::move(statements));
         if (!outcome.done()) {
             budgets_.forget(token);
@@ -213,7 +221,7 @@ asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_plain(const ApiOperation& o
                                                            const std::string& token,
                                                            const OperationRequest& read) {
     std::vector<PgStatement> statements = statements_.at(operation.id).bind(read);
-    statements.insert(statements.begin(), begin_request(operation, request, token, 0));
+    statements.insert(statements.begin(), begin_request(operation, request, token, 0, public_url_));
     PgOutcome outcome = co_await pool_.run(std::move(statements));
     if (!outcome.done()) {
         co_return outcome;
@@ -234,7 +242,7 @@ asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_once(const ApiOperation& op
         co_return none;
     }
     std::vector<PgStatement> statements;
-    statements.push_back(begin_request(operation, request, token, 0));
+    statements.push_back(begin_request(operation, request, token, 0, public_url_));
     statements.push_back(
         {"SELECT replayed, status, headers ->> 'Location', headers ->> 'ETag', body "
          "FROM sync.begin_idempotent($1, $2, $3)",
@@ -245,7 +253,15 @@ asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_once(const ApiOperation& op
     }
     const Row kept = only_row(outcome.results.back().get(), 5);
     if (kept.boolean(0)) {
-        co_return replayed_reply(kept);
+        auto body = unseal_body(token, key, kept.text(4));
+        if (!body) {
+            co_return refuse(
+                Problem{422, "invalid", "The request is not valid",
+                        "another token has used this Idempotency-Key: its answer is that token's",
+                        "Idempotency-Key", ""},
+                request);
+        }
+        co_return replayed_reply(kept, std::move(*body));
     }
     outcome = co_await lease->run(statements_.at(operation.id).bind(read));
     if (!outcome.done()) {
@@ -256,8 +272,9 @@ asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_once(const ApiOperation& op
         co_return reply;  // nothing happened: the lease is rolled back, and the key is free
     }
     std::vector<PgStatement> last;
-    last.push_back({"SELECT sync.end_idempotent($1, $2::int, $3::jsonb, $4)",
-                    {key, std::to_string(reply.status), kept_headers(reply), reply.body}});
+    last.push_back(
+        {"SELECT sync.end_idempotent($1, $2::int, $3::jsonb, $4)",
+         {key, std::to_string(reply.status), kept_headers(reply), seal_body(token, key, reply.body)}});
     outcome = co_await lease->commit(std::move(last));
     if (!outcome.done()) {
         co_return outcome;

@@ -21,7 +21,7 @@ namespace sync_engine {
 class ApiEndpoint : public Handler {
   public:
     // `pool` and `log` are borrowed. Throws std::runtime_error where description and statements do not fit.
-    ApiEndpoint(PgPool& pool, Logger& log);
+    ApiEndpoint(PgPool& pool, Logger& log, std::string public_url);
 
     boost::asio::awaitable<HttpReply> handle(HttpRequest request) override;
 
@@ -48,6 +48,7 @@ class ApiEndpoint : public Handler {
 
     PgPool& pool_;
     Logger& log_;
+    std::string public_url_;
     ApiDocument document_;
     std::map<std::string, OperationSql> statements_;
     RequestBudgets budgets_;

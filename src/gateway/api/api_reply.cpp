@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "gateway/api/request_hash.hpp"
 #include "process/json_string.hpp"
 
 namespace sync_engine {
@@ -10,6 +11,7 @@ namespace sync_engine {
 namespace {
 
 constexpr std::string_view kJson = "application/json; charset=utf-8";
+constexpr std::size_t kDigestSize = 16;  // of an answer, in its entity tag
 
 std::optional<std::string> column(const PGresult* result, const char* name) {
     const int number = PQfnumber(result, name);
@@ -56,8 +58,10 @@ HttpReply object_reply(const PGresult* result, unsigned status, const HttpReques
     if (const auto location = column(result, "location")) {
         reply.headers.emplace_back("Location", *location);
     }
+    const std::string body = column(result, "body").value_or("null");
     if (const auto version = column(result, "version")) {
-        const std::string tag = '"' + *version + '"';
+        // If-Match looks at what is configured, the part before the dot; If-None-Match at the whole answer.
+        const std::string tag = '"' + *version + '.' + sha256_hex(body).substr(0, kDigestSize) + '"';
         reply.headers.emplace_back("ETag", tag);
         const std::string* known = request.header("if-none-match");
         if (known != nullptr && (request.method == "GET" || request.method == "HEAD") &&
@@ -68,15 +72,17 @@ HttpReply object_reply(const PGresult* result, unsigned status, const HttpReques
     }
     if (reply.status != 204) {
         reply.headers.emplace_back("Content-Type", kJson);
-        reply.body = column(result, "body").value_or("null");
+        reply.body = body;
     }
     return reply;
 }
 
-HttpReply replayed_reply(const Row& kept) {
+HttpReply replayed_reply(const Row& kept, std::string body) {
     HttpReply reply;
     reply.status = static_cast<unsigned>(kept.integer(1));
-    reply.headers.emplace_back("Content-Type", kJson);
+    if (reply.status != 204) {
+        reply.headers.emplace_back("Content-Type", kJson);
+    }
     reply.headers.emplace_back("Idempotency-Replayed", "true");
     if (!kept.is_null(2)) {
         reply.headers.emplace_back("Location", kept.text(2));
@@ -84,7 +90,7 @@ HttpReply replayed_reply(const Row& kept) {
     if (!kept.is_null(3)) {
         reply.headers.emplace_back("ETag", kept.text(3));
     }
-    reply.body = kept.text(4);
+    reply.body = std::move(body);
     return reply;
 }
 

@@ -19,7 +19,7 @@ HttpReply list_reply(const PGresult* result, const OperationRequest& request);
 HttpReply object_reply(const PGresult* result, unsigned status, const HttpRequest& request);
 
 // Of (replayed, status, location, etag, body).
-HttpReply replayed_reply(const Row& kept);
+HttpReply replayed_reply(const Row& kept, std::string body);
 
 // Those headers of a reply that belong to what was done, as a JSON object.
 std::string kept_headers(const HttpReply& reply);

@@ -7,8 +7,7 @@
 
 namespace sync_engine {
 
-std::string request_hash(const HttpRequest& request) {
-    const std::string text = request.method + "\n" + request.target + "\n" + request.body;
+std::string sha256_hex(std::string_view text) {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned size = 0;
     if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
@@ -20,6 +19,10 @@ std::string request_hash(const HttpRequest& request) {
         out += "0123456789abcdef"[digest[i] & 0xf];
     }
     return out;
+}
+
+std::string request_hash(const HttpRequest& request) {
+    return sha256_hex(request.method + "\n" + request.target + "\n" + request.body);
 }
 
 }  // namespace sync_engine

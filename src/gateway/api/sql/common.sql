@@ -9,9 +9,10 @@ current_setting('sync_engine.tenant_id')
 -- define limit
 ($1::jsonb ->> 'limit')::int
 
+-- What is behind a tag's dot is of the answer, not of what is configured.
 -- define if_match
 CASE WHEN $1::jsonb ->> 'If-Match' <> '*'
-     THEN regexp_split_to_array(replace(replace($1::jsonb ->> 'If-Match', 'W/', ''), '"', ''), '\s*,\s*') END
+     THEN regexp_split_to_array(regexp_replace(replace(replace($1::jsonb ->> 'If-Match', 'W/', ''), '"', ''), '\.[^,\s]*', '', 'g'), '\s*,\s*') END
 
 -- What the statement before made, which its transaction remembers.
 -- define made

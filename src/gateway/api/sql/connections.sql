@@ -1,14 +1,17 @@
--- In a word: whether somebody has to act (error), it mends itself (retrying), or there is nothing to do.
+-- In a word: whether somebody has to act (error), it mends itself (retrying), or there is nothing to do. That a remote wants to be left alone
+-- for a while is no failure.
 -- define health
 CASE WHEN x.status IN ('error', 'paused', 'revoked') THEN x.status WHEN x.provider_status <> 'active' THEN 'paused'
-     WHEN x.attempts > 0 THEN 'retrying' WHEN x.job_status = 'running' THEN 'running' WHEN x.late_by > interval '1 minute' THEN 'late'
+     WHEN x.attempts > 0 AND x.last_error_kind IS DISTINCT FROM 'rate_limited' THEN 'retrying' WHEN x.job_status = 'running' THEN 'running'
+     WHEN x.last_error_kind = 'rate_limited' AND x.job_due_at > now() OR x.held_until > COALESCE(x.job_due_at, x.next_run_at, now()) THEN 'rate_limited'
+     WHEN x.late_by > interval '1 minute' THEN 'late'
      ELSE 'healthy' END
 
 -- define connection
 json_build_object('id', c.id, 'provider_slug', c.provider_slug, 'external_id', c.external_id, 'name', c.name, 'status', c.status,
     'status_reason', c.status_reason, 'provider_status', x.provider_status, 'health', {{health}}, 'metadata', COALESCE(c.metadata, '{}'),
     'interval_seconds', x.interval_seconds, 'has_schedules', c.has_schedules, 'last_incremental_finished_at', c.last_incremental_finished_at,
-    'next_run_at', x.next_run_at, 'late_seconds', round(extract(epoch FROM x.late_by), 3), 'created_at', c.created_at, 'updated_at', c.updated_at,
+    'next_run_at', x.next_run_at, 'held_until', x.held_until, 'late_seconds', round(extract(epoch FROM x.late_by), 3), 'created_at', c.created_at, 'updated_at', c.updated_at,
     'live_job', CASE WHEN x.job_id IS NOT NULL
                      THEN json_build_object('id', x.job_id, 'job_type', x.job_type, 'status', x.job_status, 'attempts', x.attempts, 'due_at', x.job_due_at,
                                             'last_error_kind', x.last_error_kind, 'last_error', x.last_error) END)
@@ -26,12 +29,13 @@ SELECT {{connection}} AS body, sync.object_version('connection', c.id) AS versio
 {{from_connections}} AND c.id = {{id}}
 
 -- By the beginning of the name: the place of a page goes into its cursor.
+-- What is late was due at an instant that stays, however long ago it is when the next page is asked for.
 -- operation listConnections
 -- sort id: c.id::bigint
 -- sort name: "left"(COALESCE(c.name, c.external_id), 200)::text, c.id::bigint
 -- sort created_at: c.created_at::timestamptz, c.id::bigint
 -- sort next_run_at: COALESCE(x.next_run_at, 'infinity')::timestamptz, c.id::bigint
--- sort late: COALESCE(x.late_by, '0')::interval, c.id::bigint
+-- sort late: CASE WHEN x.late_by > interval '0' THEN extract(epoch FROM x.late_by) - extract(epoch FROM now()) ELSE -1e15 END::numeric, c.id::bigint
 SELECT {{key}} AS key, {{connection}} AS item
 FROM sync.connections c
 JOIN LATERAL (SELECT y.* FROM sync.connection_status y WHERE y.connection_id = c.id AND y.tenant_id = {{tenant}} {{one_by_one}}) x ON true
@@ -100,6 +104,30 @@ SELECT sync.pause({{id}}, $2::jsonb ->> 'reason');
 -- operation resumeConnection
 SELECT sync.resume({{id}});
 {{show_connection}};
+
+-- A request changes so many at most; in order, as all that lock several connections.
+-- define chosen
+SELECT c.id, count(*) OVER () AS n
+FROM sync.connections c
+WHERE c.tenant_id = {{tenant}}
+  AND (COALESCE($2::jsonb #> '{where,connection_ids}', 'null') = 'null' OR $2::jsonb #> '{where,connection_ids}' @> to_jsonb(c.id))
+  AND ($2::jsonb #>> '{where,provider_slug}' IS NULL OR c.provider_slug = $2::jsonb #>> '{where,provider_slug}')
+
+-- define changed
+SELECT json_build_object('changed', count(*), 'remaining', COALESCE(max(d.n), 0) - count(*)) AS body FROM done d
+
+-- operation pauseConnections
+WITH done AS MATERIALIZED (
+    SELECT w.n, sync.pause(w.id, $2::jsonb ->> 'reason')
+    FROM ({{chosen}} AND c.status = 'active' ORDER BY c.id LIMIT 1000) w
+) {{changed}};
+
+-- Those that are in error wait for somebody to look at them.
+-- operation resumeConnections
+WITH done AS MATERIALIZED (
+    SELECT w.n, sync.resume(w.id)
+    FROM ({{chosen}} AND c.status = 'paused' ORDER BY c.id LIMIT 1000) w
+) {{changed}};
 
 -- The next run of whichever of its schedules comes first.
 -- operation skipNextOfConnection

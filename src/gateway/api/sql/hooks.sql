@@ -18,7 +18,7 @@ LIMIT {{limit}} + 1;
 
 -- Path and secret are told this once.
 -- operation createHook
-SELECT json_build_object('id', m.hook_id, 'path', m.path, 'secret', m.secret) AS body, '/api/v2/hooks/' || m.hook_id AS location
+SELECT json_build_object('id', m.hook_id, 'path', m.path, 'url', NULLIF(current_setting('sync_gateway.public_url'), '') || m.path, 'secret', m.secret) AS body, '/api/v2/hooks/' || m.hook_id AS location
 FROM sync.create_hook(($2::jsonb ->> 'connection_id')::bigint, $2::jsonb ->> 'scheme', $2::jsonb ->> 'secret', $2::jsonb ->> 'name',
     ($2::jsonb ->> 'schedule_id')::bigint, COALESCE($2::jsonb ->> 'job_type', 'incremental'), COALESCE(($2::jsonb ->> 'debounce_seconds')::int, 0)) m;
 

@@ -38,14 +38,31 @@ LIMIT {{limit}} + 1;
 WITH x AS MATERIALIZED (
     SELECT x.*, {{health}} AS health FROM sync.connection_status x WHERE x.tenant_id = {{tenant}}
 ), planned AS MATERIALIZED (
-    SELECT y.next_run_at AS runs_at, y.connection_id, y.schedule_id, y.name
+    SELECT y.next_run_at AS runs_at, y.connection_id, y.schedule_id, y.name, NULL::int AS every, s.cron_expression, s.timezone, s.dst_gap, s.dst_fold, s.ends_at
     FROM sync.schedule_status y
-    WHERE y.tenant_id = {{tenant}} AND y.is_active AND y.connection_status = 'active' AND y.provider_status = 'active'
+    JOIN sync.sync_schedules s ON s.id = y.schedule_id
+    WHERE y.tenant_id = {{tenant}} AND s.tenant_id = {{tenant}} AND y.is_active AND y.connection_status = 'active' AND y.provider_status = 'active'
       AND y.next_run_at < now() + interval '24 hours'
     UNION ALL
-    SELECT x.next_run_at, x.connection_id, NULL, x.name
+    SELECT x.next_run_at, x.connection_id, NULL, x.name, x.interval_seconds, NULL, NULL, NULL, NULL, NULL
     FROM x JOIN sync.connections c ON c.id = x.connection_id AND NOT c.has_schedules
     WHERE x.status = 'active' AND x.provider_status = 'active' AND x.next_run_at < now() + interval '24 hours'
+), hours AS MATERIALIZED (
+    SELECT i, now() + make_interval(hours => i) AS at, now() + make_interval(hours => i + 1) AS until FROM generate_series(0, 23) i
+), density AS (
+    -- Those before an instant are one for each interval that has begun since the first.
+    SELECT h.i, sum(GREATEST(ceil(((h.i + 1) * 3600 - p.first) / p.every), 0) - GREATEST(ceil((h.i * 3600 - p.first) / p.every), 0))::bigint AS runs
+    FROM hours h
+    CROSS JOIN (SELECT GREATEST(extract(epoch FROM q.runs_at - now())::float8, 0) AS first, q.every FROM planned q WHERE q.schedule_id IS NULL) p
+    GROUP BY h.i
+    UNION ALL
+    -- What is late runs now, once.
+    SELECT h.i, (count(*) FILTER (WHERE h.i = 0 AND p.runs_at < now()))
+                + sum(sync._cron_count(p.cron_expression, p.timezone, GREATEST(h.at, p.runs_at) - interval '1 microsecond',
+                                       LEAST(h.until, p.ends_at) - interval '1 microsecond', p.dst_gap, p.dst_fold))
+    FROM hours h
+    JOIN planned p ON p.schedule_id IS NOT NULL AND p.runs_at < h.until AND (p.ends_at > h.at) IS NOT FALSE
+    GROUP BY h.i
 )
 SELECT json_build_object(
     'at', now(),
@@ -60,9 +77,8 @@ SELECT json_build_object(
                                                              x.connection_id) AS place
                     FROM x WHERE x.health IN ('error', 'retrying', 'late')) w
               WHERE w.place <= 20),
-    'next_24_hours', (SELECT json_agg(json_build_object('from', h.at, 'runs', (SELECT count(*) FROM planned p
-                                 WHERE GREATEST(p.runs_at, now()) >= h.at AND GREATEST(p.runs_at, now()) < h.at + interval '1 hour')) ORDER BY h.at)
-                      FROM generate_series(now(), now() + interval '23 hours', interval '1 hour') h (at)),
+    'next_24_hours', (SELECT json_agg(json_build_object('from', h.at, 'runs', (SELECT COALESCE(sum(d.runs), 0) FROM density d WHERE d.i = h.i)) ORDER BY h.at)
+                      FROM hours h),
     'next', (SELECT COALESCE(json_agg(json_build_object('runs_at', p.runs_at, 'connection_id', p.connection_id, 'schedule_id', p.schedule_id, 'name', p.name)
                                       ORDER BY p.runs_at, p.connection_id), '[]')
              FROM (SELECT q.* FROM planned q ORDER BY q.runs_at, q.connection_id LIMIT 20) p)) AS body;

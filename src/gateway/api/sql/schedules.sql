@@ -124,7 +124,8 @@ SELECT {{key}} AS key,
         'planned_count', h.planned_count, 'reason', h.reason, 'execution', CASE WHEN h.job_id IS NOT NULL THEN s.connection_id || '-' || h.job_id END,
         'status', h.run_status, 'started_at', h.started_at, 'finished_at', h.finished_at, 'attempts', h.attempts, 'pages', h.pages,
         'records_processed', h.records_processed, 'error_message', h.error_message) AS item
-FROM sync.schedule_history({{id}}, ($1::jsonb #>> '{after,0}')::bigint, {{limit}} + 1) h
+FROM sync.schedule_history({{id}}, ($1::jsonb #>> '{after,0}')::bigint, {{limit}} + 1,
+    CASE WHEN $1::jsonb ? 'outcome' THEN ARRAY(SELECT jsonb_array_elements_text($1::jsonb -> 'outcome')) END) h
 JOIN sync.sync_schedules s ON s.id = {{id}}
 WHERE true {{after}}
 {{order}};
