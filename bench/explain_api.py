@@ -33,6 +33,8 @@ REQUESTS = (
     ("GET", "/sync-schedules/{schedule}"),
     ("GET", "/sync-schedules/{schedule}/history?limit=50"),
     ("GET", "/executions/{execution}"),
+    ("GET", "/failures?limit=50"),
+    ("GET", "/failures?limit=50&since=2020-01-01T00:00:00Z"),
     ("GET", "/notifications?limit=50"),
     ("GET", "/deliveries?limit=50"),
     ("GET", "/inbox?limit=50&user_id=u"),

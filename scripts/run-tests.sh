@@ -287,7 +287,8 @@ run_executor() {
 
 # Where the input is odd, connections break or the program stops.
 sanitized_executor_tests=(test/executor/test_{bad_input,database_loss,failures,hosts,mail_content,protocol,security,stopping,webhook_addresses,webhook_replies}.py)
-sanitized_gateway_tests=(test/gateway/test_http_{fuzz,limits,protocol,proxies,stopping,streams,tls}.py)
+sanitized_gateway_tests=(test/gateway/test_http_{fuzz,limits,protocol,proxies,stopping,streams,tls}.py
+    test/gateway/test_{api_malformed,hooks,hooks_fuzz}.py)
 
 # others SUITE FILE...: --ignore for each of the files where that suite runs them, but for FULL=1, which runs all of them twice.
 others() {

@@ -35,6 +35,8 @@ CREATE TABLE sync.sync_schedules (
 COMMENT ON TABLE sync.sync_schedules IS 'When connections are synced by the calendar; a connection that has any is left alone by the interval';
 COMMENT ON COLUMN sync.sync_schedules.cron_expression IS 'Read in the time zone; filled in from schedule_type where it is left out';
 COMMENT ON COLUMN sync.sync_schedules.config IS 'Given to its jobs as their input';
+COMMENT ON COLUMN sync.sync_schedules.notification_settings IS
+    'Kept for the application, the engine does not read it: whom it tells of what is in sync.sync_notifications, which may be of one schedule';
 COMMENT ON COLUMN sync.sync_schedules.starts_at IS 'Nothing is planned before, nor after ends_at; null: no bound';
 COMMENT ON COLUMN sync.sync_schedules.jitter_seconds IS 'A run begins so much later at most: for each planned instant the same, never as late as the next instant';
 COMMENT ON COLUMN sync.sync_schedules.dst_gap IS 'Local times that a change of the clocks skips: run_after, at the first instant after it, or skip';

@@ -115,7 +115,7 @@ FROM (VALUES ('SELECT token_hash FROM sync.api_tokens', 'api_tokens'), ('UPDATE 
 SELECT matches(as_role('api_admin', $$SELECT sync.create_api_token('C', 'x')$$), '^syn_', 'administrators make tokens');
 SELECT is((SELECT t.created_by FROM sync.api_tokens t WHERE t.tenant_id = 'C'), 'api_admin', 'told who it was');
 SELECT bag_eq($$SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'sync'::regnamespace AND has_function_privilege('api_gateway', p.oid, 'EXECUTE') AND NOT has_function_privilege('sync_tenant', p.oid, 'EXECUTE')$$,
-    '{begin_request,begin_idempotent,end_idempotent,open_hook,receive_hook,gateway_status,gateway_metrics}'::text[], 'what a gateway may call and tenants may not');
+    '{begin_request,begin_idempotent,end_idempotent,open_hook,receive_hook,gateway_status,gateway_metrics,gateway_health}'::text[], 'what a gateway may call and tenants may not');
 SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'sync'::regnamespace AND c.relkind IN ('r', 'p', 'v')
                   AND has_any_column_privilege('api_gateway', c.oid, 'SELECT, INSERT, UPDATE') AND NOT has_any_column_privilege('sync_tenant', c.oid, 'SELECT, INSERT, UPDATE')$$, 'what it may read and tenants may not');
 
