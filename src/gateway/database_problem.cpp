@@ -251,6 +251,10 @@ DatabaseProblem of_error(const PgOutcome& outcome, NamedIn named) {
     if (state == "57014") {
         return unavailable("timeout", "the database took too long");
     }
+    // A standby: another connection may find the server that has taken over.
+    if (state == "25006") {
+        return unavailable("unavailable", "the database takes no changes");
+    }
     if (is_invalid(state)) {
         return {invalid(outcome), {}};
     }

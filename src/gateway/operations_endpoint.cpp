@@ -48,7 +48,8 @@ HttpReply text_reply(unsigned status, std::string type, std::string body) {
 
 std::string fault_of_status(const PgOutcome& outcome) {
     if (outcome.status != PgOutcome::Status::failed) {
-        return "the database cannot be reached";
+        const bool is_known = outcome.message == kServerIsStandby || outcome.message == kServerIsReadOnly;
+        return is_known ? outcome.message : "the database cannot be reached";
     }
     if (outcome.sqlstate == "42883" || outcome.sqlstate == "3F000") {
         return "the database has no sync_engine that this gateway works with";

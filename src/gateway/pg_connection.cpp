@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "process/pg_values.hpp"
+
 namespace sync_engine {
 
 namespace asio = boost::asio;
@@ -24,6 +26,10 @@ std::string milliseconds(double seconds) {
 bool is_stale_statement(const PgOutcome& outcome) {
     return outcome.status == PgOutcome::Status::failed &&
            (outcome.sqlstate == "26000" || outcome.sqlstate == "0A000");
+}
+
+bool is_refused_change(const PgOutcome& outcome) {
+    return outcome.status == PgOutcome::Status::failed && outcome.sqlstate == "25006";
 }
 
 }  // namespace
@@ -216,34 +222,55 @@ asio::awaitable<bool> PgSession::set_up() {
         // UTC's.
         {"SELECT set_config('statement_timeout', $1, false), "
          "set_config('idle_in_transaction_session_timeout', $2, false), set_config('jit', 'off', false), "
-         "set_config('TimeZone', 'UTC', false)",
+         "set_config('TimeZone', 'UTC', false), pg_is_in_recovery()",
          {milliseconds(settings_.statement_seconds), milliseconds(settings_.idle_in_transaction_seconds)}}};
     const PgOutcome outcome = co_await exchange(settings);
     if (!outcome.done()) {
         lose(outcome.message);
         co_return false;
     }
+    // Asked as well: not every proxy passes on what the server reports by itself.
+    if (Row(outcome.result(), 0).boolean(4)) {
+        lose(std::string(kServerIsStandby));
+        co_return false;
+    }
     co_return true;
+}
+
+std::string_view PgSession::unfit() const noexcept {
+    const auto is_on = [this](const char* parameter) {
+        const char* value = PQparameterStatus(connection_.get(), parameter);
+        return value != nullptr && std::string_view(value) == "on";
+    };
+    if (is_on("in_hot_standby")) {
+        return kServerIsStandby;
+    }
+    return is_on("default_transaction_read_only") ? kServerIsReadOnly : std::string_view();
 }
 
 bool PgSession::look() {
     if (connected_ && (PQconsumeInput(connection_.get()) == 0 || broken())) {
         lose(error());
+    } else if (connected_ && !unfit().empty()) {
+        lose(std::string(unfit()));
     }
     return connected_;
 }
 
 asio::awaitable<PgOutcome> PgSession::run(const std::vector<PgStatement>& pipeline, bool may_repeat) {
     PgOutcome outcome = co_await exchange(pipeline);
-    if (!is_stale_statement(outcome)) {
-        co_return outcome;
+    if (is_stale_statement(outcome)) {
+        statements_.distrust();
+        if (may_repeat) {
+            co_await tidy();
+            outcome = co_await exchange(pipeline);
+        }
     }
-    statements_.distrust();
-    if (!may_repeat) {
-        co_return outcome;
+    if (connected_ && is_refused_change(outcome)) {
+        // It would refuse the next one too.
+        lose(std::string(unfit().empty() ? kServerIsStandby : unfit()));
     }
-    co_await tidy();
-    co_return co_await exchange(pipeline);
+    co_return outcome;
 }
 
 asio::awaitable<void> PgSession::tidy() {

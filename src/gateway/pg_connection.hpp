@@ -15,6 +15,11 @@
 
 namespace sync_engine {
 
+// Why a server that answers is of no use. They may be told to anybody.
+inline constexpr std::string_view kServerIsStandby = "the server is a standby";
+inline constexpr std::string_view kServerIsReadOnly =
+    "the server takes no changes: default_transaction_read_only is on";
+
 struct PgSettings {
     std::string url;
     std::string application_name = "sync-gateway";
@@ -28,7 +33,8 @@ struct PgSettings {
 // cancelled: a pipeline is always read up to its Sync, whoever still waits for it. It does not reconnect by
 // itself. Host names are resolved by libpq, which blocks for as long as the resolver takes. Statements are
 // prepared for the session and settings are made for it: a proxy that pools by transaction cannot stand
-// between.
+// between. Every request writes: a session with a server that takes no changes, as one is after a failover
+// that the name of the host has not followed yet, is none.
 class PgSession {
   public:
     PgSession(const boost::asio::any_io_executor& executor, Logger& log, const PgSettings& settings);
@@ -44,7 +50,8 @@ class PgSession {
     bool connected() const noexcept { return connected_; }
     const std::string& last_error() const noexcept { return last_error_; }
 
-    // Whether the connection is still there as far as what has arrived tells; closes it where it is not.
+    // Whether the connection is still there and takes changes, as far as what has arrived tells; closes it
+    // where it does not.
     bool look();
 
     // One pipeline. `may_repeat`: where a prepared statement turns out to be of no use any more, all of it is
@@ -73,6 +80,8 @@ class PgSession {
     bool read_available(Reader& reader);
     PgOutcome lose(std::string reason);
     PgOutcome no_answer();
+    // Why the server is of no use, as far as it has said; empty as a rule.
+    std::string_view unfit() const noexcept;
     bool broken() const noexcept { return PQstatus(connection_.get()) == CONNECTION_BAD; }
     std::string error() const;
     static void notice(void* self, const PGresult* result) noexcept;

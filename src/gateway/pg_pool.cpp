@@ -128,6 +128,12 @@ PgOutcome PgPool::Impl::refusal() const {
     outcome.status = connected ? PgOutcome::Status::overloaded : PgOutcome::Status::lost;
     outcome.message =
         connected ? "no connection became free in time" : "there is no connection to the database";
+    for (const auto& slot : slots_) {
+        const std::string& error = slot->session.last_error();
+        if (!connected && (error == kServerIsStandby || error == kServerIsReadOnly)) {
+            outcome.message = error;
+        }
+    }
     return outcome;
 }
 

@@ -25,7 +25,7 @@ struct PgOutcome {
     };
     Status status = Status::done;
     std::vector<PgResult> results;  // of each statement, when done
-    // Of the error, when failed; message also when lost. They may quote data.
+    // Of the error, when failed; message also when lost. They may quote data, and name hosts.
     std::string sqlstate, message, detail, hint, constraint;
 
     bool done() const noexcept { return status == Status::done; }

@@ -61,12 +61,14 @@ TEST(DatabaseProblem, EachStateHasItsStatus) {
           Case{"22023", 422, "invalid"}, Case{"22P02", 422, "invalid"}, Case{"23502", 422, "invalid"},
           Case{"23503", 422, "invalid"}, Case{"23514", 422, "invalid"}, Case{"54000", 422, "invalid"},
           Case{"40001", 503, "busy"}, Case{"40P01", 503, "busy"}, Case{"57014", 503, "timeout"},
-          Case{"42883", 500, "internal"}, Case{"XX000", 500, "internal"}}) {
+          Case{"25006", 503, "unavailable"}, Case{"42883", 500, "internal"},
+          Case{"XX000", 500, "internal"}}) {
         EXPECT_EQ(problem(error(c.state)).status, c.status) << c.state;
         EXPECT_EQ(problem(error(c.state)).code, c.code) << c.state;
     }
     EXPECT_EQ(header(error("28000"), "WWW-Authenticate"), "Bearer");
     EXPECT_EQ(header(error("40001"), "Retry-After"), "1");
+    EXPECT_EQ(header(error("25006"), "Retry-After"), "1");
 }
 
 TEST(DatabaseProblem, WithoutAnAnswerItIsWorthTryingAgain) {
