@@ -1,6 +1,7 @@
 // Requests of tokens that were taken ahead from the database.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "gateway/api/request_budget.hpp"
@@ -30,6 +31,7 @@ TEST(RequestBudgets, UsesUpWhatWasGranted) {
 TEST(RequestBudgets, WhatWasGrantedEndsWithItsMinute) {
     RequestBudgets budgets;
     budgets.granted("a", {600, 10, 0, 160});
+    EXPECT_TRUE(budgets.use("a", 159).allowed);
     EXPECT_FALSE(budgets.use("a", 160).allowed);
     EXPECT_EQ(budgets.wanted("a", 160), 10);
     budgets.granted("a", {600, 3, 0, 220});
@@ -52,6 +54,69 @@ TEST(RequestBudgets, OfATokenWithoutLimitIsAskedOnceAMinute) {
         EXPECT_TRUE(budgets.use("a", 100).allowed);
     }
     EXPECT_EQ(budgets.wanted("a", 160), 1);
+}
+
+// Requests of a token that is allowed 600 a minute, in seconds `from`..`to` of the database's clock; how many
+// are refused. The database grants what there is left of each minute.
+int refused_of(RequestBudgets& budgets, std::int64_t from, std::int64_t to, std::int64_t ahead,
+               std::int64_t each_second) {
+    static constexpr std::int64_t limit = 600;
+    int refused = 0;
+    std::int64_t used = 0;
+    for (std::int64_t second = from; second < to; ++second) {
+        used = second % 60 == 0 ? 0 : used;
+        for (std::int64_t i = 0; i < each_second; ++i) {
+            const std::int64_t wanted = budgets.wanted("a", second + ahead);
+            if (wanted > 0) {
+                const std::int64_t granted = std::min(wanted, limit - used);
+                used += granted;
+                budgets.granted("a", {limit, granted, limit - used, second / 60 * 60 + 60});
+            }
+            refused += budgets.use("a", second + ahead).allowed ? 0 : 1;
+        }
+    }
+    return refused;
+}
+
+TEST(RequestBudgets, ClocksThatDifferRefuseNobody) {
+    for (const std::int64_t ahead : {0, 1, 5, 59, 60, 61, 90, 86400, -1, -5, -59, -60, -90, -86400}) {
+        RequestBudgets budgets;
+        EXPECT_EQ(refused_of(budgets, 6000, 6300, ahead, 9), 0) << ahead;
+    }
+}
+
+TEST(RequestBudgets, ABurstFindsTheMinuteWholeOnceTheClocksAreKnown) {
+    for (const std::int64_t ahead : {0, 5, 90, -5, -90}) {
+        RequestBudgets budgets;
+        refused_of(budgets, 6000, 6120, ahead, 1);
+        EXPECT_EQ(refused_of(budgets, 6120, 6121, ahead, 600), 0) << ahead;
+    }
+}
+
+TEST(RequestBudgets, WhatIsSoonOverIsStillOfItsRequest) {
+    RequestBudgets budgets;
+    budgets.granted("a", {600, 10, 590, 160});
+    // Asked for at 159, answered at 160.
+    EXPECT_TRUE(budgets.use("a", 160).allowed);
+    budgets.granted("a", {600, 0, 0, 160});
+    budgets.wanted("a", 170);
+    EXPECT_FALSE(budgets.use("a", 170).allowed);
+}
+
+TEST(RequestBudgets, AClockThatIsSetIsLearntAnew) {
+    RequestBudgets budgets;
+    EXPECT_EQ(refused_of(budgets, 6000, 6120, 0, 9), 0);
+    EXPECT_EQ(refused_of(budgets, 6120, 6240, 3600, 9), 0);
+    EXPECT_EQ(refused_of(budgets, 6240, 6360, 0, 9), 0);
+    budgets.wanted("a", 6359);
+    EXPECT_LE(budgets.use("a", 6359).reset_seconds, 60);
+}
+
+TEST(RequestBudgets, SaysWhenTheMinuteIsOverByTheDatabasesClock) {
+    RequestBudgets budgets;
+    refused_of(budgets, 6000, 6120, 90, 9);
+    budgets.granted("b", {600, 1, 0, 6180});
+    EXPECT_EQ(budgets.use("b", 6130 + 90).reset_seconds, 50);
 }
 
 TEST(RequestBudgets, ForgetsTokensOneByOne) {
