@@ -146,7 +146,7 @@ asio::awaitable<HttpReply> HookEndpoint::handle(HttpRequest request) {
     if (request.method != "POST") {
         co_return wrong_method(request);
     }
-    const PgOutcome opened = co_await pool_.run(open_statement(request, *address));
+    const PgOutcome opened = co_await pool_.run(open_statement(request, *address), address->token);
     if (!opened.done()) {
         co_return failure(request, opened);
     }
@@ -181,15 +181,16 @@ asio::awaitable<HttpReply> HookEndpoint::receive(const HttpRequest& request, std
         metrics_.hook("ignored");
         co_return outcome_reply("ignored", "", message.ignored);
     }
+    const std::string key = token;
     std::vector<PgStatement> pipeline;
     pipeline.push_back(
         {"SELECT r.outcome, r.job_id, r.reason FROM sync.receive_hook($1, $2, $3, $4::jsonb, "
          "$5::jsonb, $6) r",
          {std::move(provider), std::move(token), std::move(message.delivery_id), std::move(message.headers),
           std::move(message.payload), request.request_id}});
-    PgOutcome received = co_await pool_.run(pipeline);
+    PgOutcome received = co_await pool_.run(pipeline, key);
     for (int i = 0; i < kRepetitions && is_conflict_of_transactions(received); ++i) {
-        received = co_await pool_.run(pipeline);
+        received = co_await pool_.run(pipeline, key);
     }
     if (!received.done()) {
         co_return failure(request, received);

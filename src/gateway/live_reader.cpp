@@ -135,7 +135,7 @@ asio::awaitable<LiveBatch> read_live(PgPool& pool, std::string token, std::strin
     pipeline.push_back({"SELECT \"position\", kind, connection_id, object_id FROM sync.read_changes($1, $2)",
                         {std::move(after), std::to_string(kMostChanges)}});
     LiveBatch batch;
-    batch.outcome = co_await pool.run(std::move(pipeline));
+    batch.outcome = co_await pool.run(std::move(pipeline), token);
     if (!batch.outcome.done()) {
         co_return batch;
     }
@@ -149,7 +149,7 @@ asio::awaitable<LiveBatch> read_live(PgPool& pool, std::string token, std::strin
     }
     batch.more = changes.size() >= kMostChanges;
     // In a transaction of its own that sees what has changed: the ring is read before the tables.
-    batch.outcome = co_await pool.run(ask_state(token, changes));
+    batch.outcome = co_await pool.run(ask_state(token, changes), token);
     if (batch.outcome.done()) {
         batch.events = events_of(std::move(changes), batch.outcome);
     }
@@ -161,7 +161,7 @@ asio::awaitable<LiveOpening> open_live(PgPool& pool, std::string token, std::str
     pipeline.push_back(begin_statement(token, request_id));
     pipeline.push_back(watch_statement());
     LiveOpening opening;
-    opening.outcome = co_await pool.run(std::move(pipeline));
+    opening.outcome = co_await pool.run(std::move(pipeline), token);
     if (opening.outcome.done()) {
         opening.tenant_id = only_row(opening.outcome.result(0), 1).text(0);
         opening.position = only_row(opening.outcome.result(1), 2).text(0);
@@ -173,7 +173,7 @@ asio::awaitable<LiveOpening> open_live(PgPool& pool, std::string token, std::str
 asio::awaitable<PgOutcome> check_live(PgPool& pool, std::string token) {
     std::vector<PgStatement> pipeline;
     pipeline.push_back(begin_statement(token));
-    co_return co_await pool.run(std::move(pipeline));
+    co_return co_await pool.run(std::move(pipeline), token);
 }
 
 }  // namespace sync_engine

@@ -20,6 +20,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr double kFoundSeconds = 1;
+constexpr std::string_view kUnreachable = "the database cannot be reached";
 
 struct Version {
     int major = 0;
@@ -49,7 +50,7 @@ HttpReply text_reply(unsigned status, std::string type, std::string body) {
 std::string fault_of_status(const PgOutcome& outcome) {
     if (outcome.status != PgOutcome::Status::failed) {
         const bool is_known = outcome.message == kServerIsStandby || outcome.message == kServerIsReadOnly;
-        return is_known ? outcome.message : "the database cannot be reached";
+        return is_known ? outcome.message : std::string(kUnreachable);
     }
     if (outcome.sqlstate == "42883" || outcome.sqlstate == "3F000") {
         return "the database has no sync_engine that this gateway works with";
@@ -140,6 +141,9 @@ asio::awaitable<std::vector<std::string>> OperationsEndpoint::faults() {
     std::vector<std::string> faults;
     const PgOutcome status =
         co_await pool_.run(statement("SELECT version, isolated, confined FROM sync.gateway_status()"));
+    if (status.status == PgOutcome::Status::overloaded) {
+        co_return faults_when_busy();
+    }
     if (!status.done()) {
         faults.push_back(fault_of_status(status));
         co_return faults;
@@ -159,12 +163,26 @@ asio::awaitable<std::vector<std::string>> OperationsEndpoint::faults() {
         co_return faults;
     }
     const PgOutcome rows = co_await pool_.run(statement("SELECT EXISTS (SELECT FROM sync.connections)"));
+    if (rows.status == PgOutcome::Status::overloaded) {
+        co_return faults_when_busy();
+    }
     if (!rows.done()) {
         faults.push_back(fault_of_status(rows));
     } else if (only_row(rows.result(), 1).boolean(0)) {
         faults.emplace_back("the gateway's role sees rows without a token");
     }
     co_return faults;
+}
+
+// There are connections, all of them busy: the database is reached, and what was found of it before still
+// holds. A gateway that much is asked of is not to be left out for that: what it has to do would fall to the
+// others.
+std::vector<std::string> OperationsEndpoint::faults_when_busy() const {
+    std::vector<std::string> faults = found_;
+    std::erase_if(faults, [](const std::string& fault) {
+        return fault == kUnreachable || fault == kServerIsStandby || fault == kServerIsReadOnly;
+    });
+    return faults;
 }
 
 bool OperationsEndpoint::may_scrape(const HttpRequest& request) const {

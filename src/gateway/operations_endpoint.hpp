@@ -40,8 +40,11 @@ class OperationsEndpoint final : public Handler {
     void drain() noexcept override { draining_ = true; }
 
   private:
+    static constexpr std::string_view kNotLookedYet = "the database has not been looked at yet";
+
     boost::asio::awaitable<HttpReply> readiness();
     boost::asio::awaitable<std::vector<std::string>> faults();
+    std::vector<std::string> faults_when_busy() const;
     boost::asio::awaitable<HttpReply> metrics(const HttpRequest& request);
     bool may_scrape(const HttpRequest& request) const;
 
@@ -53,7 +56,7 @@ class OperationsEndpoint final : public Handler {
     OperationsOptions options_;
     bool draining_ = false;
     // What was found lately, so that asking often costs the database nothing.
-    std::vector<std::string> found_;
+    std::vector<std::string> found_{std::string(kNotLookedYet)};
     SteadyTime found_until_{};
 };
 

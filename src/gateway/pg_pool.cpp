@@ -1,13 +1,13 @@
 #include "gateway/pg_pool.hpp"
 
 #include <algorithm>
-#include <deque>
 #include <utility>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 
 #include "gateway/pg_lease.hpp"
+#include "gateway/turn_queue.hpp"
 #include "process/retry_delay.hpp"
 
 namespace sync_engine {
@@ -21,14 +21,22 @@ double seconds_since(SteadyTime from) {
 }
 
 // A request for a connection: for one pipeline or, where there is a link, for a transaction.
-struct Turn {
-    explicit Turn(const asio::any_io_executor& executor) : task(std::make_shared<PgTask>(executor)) {}
+struct PgRequest {
+    PgRequest(const asio::any_io_executor& executor, std::string by)
+        : key(std::move(by)), task(std::make_shared<PgTask>(executor)) {}
 
+    std::string key;
     std::shared_ptr<PgTask> task;
     std::shared_ptr<PgPool::Lease::Link> link;
     SteadyTime since = std::chrono::steady_clock::now();
     bool taken = false;
 };
+
+using PgRequests = TurnQueue<std::shared_ptr<PgRequest>>;
+
+std::size_t half_of(std::size_t all) {
+    return std::max<std::size_t>(all / 2, 1);
+}
 
 }  // namespace
 
@@ -40,12 +48,13 @@ class PgPool::Impl : public std::enable_shared_from_this<Impl> {
         : executor_(executor),
           log_(log),
           options_(std::move(options)),
-          observer_(observer == nullptr ? &nobody_ : observer) {}
+          observer_(observer == nullptr ? &nobody_ : observer),
+          queue_({half_of(options_.size), half_of(options_.max_waiting), options_.max_waiting}) {}
 
     void open_one();
     void close();
-    // Until the turn is over, for a link: taken. False: it was not taken in time.
-    asio::awaitable<bool> wait(std::shared_ptr<Turn> turn);
+    // Until the request is answered, for a link: taken. False: it was not taken in time.
+    asio::awaitable<bool> wait(std::shared_ptr<PgRequest> request);
     PgOutcome refusal() const;
     PgPoolFigures figures() const;
 
@@ -62,17 +71,17 @@ class PgPool::Impl : public std::enable_shared_from_this<Impl> {
         bool busy = false;
     };
 
-    // Takes the turn out of the queue when who waits for it goes.
+    // Takes the request out of the queue when who waits for it goes.
     struct Place {
         Impl& pool;
-        const std::shared_ptr<Turn>& turn;
-        ~Place() { std::erase(pool.queue_, turn); }
+        const std::shared_ptr<PgRequest>& request;
+        ~Place() { pool.queue_.remove(request->key, request); }
     };
 
     void call_somebody();
     asio::awaitable<void> work(std::shared_ptr<Slot> slot);
     asio::awaitable<void> connect(Slot& slot);
-    asio::awaitable<void> serve(Slot& slot, std::shared_ptr<Turn> turn);
+    asio::awaitable<void> serve(Slot& slot, std::shared_ptr<PgRequest> request);
     asio::awaitable<void> rest(const std::shared_ptr<Slot>& slot);
 
     asio::any_io_executor executor_;
@@ -82,7 +91,7 @@ class PgPool::Impl : public std::enable_shared_from_this<Impl> {
     PgPoolObserver* observer_;
     std::vector<std::shared_ptr<Slot>> slots_;
     std::vector<Slot*> resting_;  // the one that rests longest first
-    std::deque<std::shared_ptr<Turn>> queue_;
+    PgRequests queue_;
     bool closed_ = false;
 };
 
@@ -101,15 +110,19 @@ void PgPool::Impl::close() {
     for (const auto& slot : slots_) {
         slot->session.abort();
     }
-    for (const auto& turn : std::exchange(queue_, {})) {
-        turn->taken = true;
-        turn->task->finish(refusal());
+    for (const auto& request : queue_.clear()) {
+        request->taken = true;
+        request->task->finish(refusal());
     }
 }
 
 // The one that has worked last, whose statements are prepared; or one more connection, unless enough are on
-// their way.
+// their way. Nobody where all who wait have what is theirs.
 void PgPool::Impl::call_somebody() {
+    const std::size_t ready = queue_.ready(options_.size);
+    if (ready == 0) {
+        return;
+    }
     if (!resting_.empty()) {
         Slot* slot = resting_.back();
         resting_.pop_back();
@@ -117,7 +130,7 @@ void PgPool::Impl::call_somebody() {
         return;
     }
     const auto starting = std::ranges::count_if(slots_, [](const auto& slot) { return slot->starting; });
-    if (slots_.size() < options_.size && static_cast<std::size_t>(starting) < queue_.size()) {
+    if (slots_.size() < options_.size && static_cast<std::size_t>(starting) < ready) {
         open_one();
     }
 }
@@ -143,28 +156,27 @@ PgPoolFigures PgPool::Impl::figures() const {
         figures.connected += slot->session.connected() ? 1 : 0;
         figures.busy += slot->busy ? 1 : 0;
     }
-    figures.waiting = queue_.size();
+    figures.waiting = queue_.waiting();
     return figures;
 }
 
-asio::awaitable<bool> PgPool::Impl::wait(std::shared_ptr<Turn> turn) {
-    if (closed_ || queue_.size() >= options_.max_waiting) {
+asio::awaitable<bool> PgPool::Impl::wait(std::shared_ptr<PgRequest> request) {
+    if (closed_ || !queue_.push(request->key, request)) {
         observer_->overloaded();
         co_return false;
     }
-    queue_.push_back(turn);
-    const Place place{*this, turn};
+    const Place place{*this, request};
     call_somebody();
     const SteadyTime until = seconds_from_now(options_.wait_seconds);
-    while (!turn->taken) {
-        co_await turn->task->changed.wait(until);
-        if (!turn->taken && std::chrono::steady_clock::now() >= until) {
+    while (!request->taken) {
+        co_await request->task->changed.wait(until);
+        if (!request->taken && std::chrono::steady_clock::now() >= until) {
             observer_->overloaded();
             co_return false;
         }
     }
-    while (!turn->link && !turn->task->over) {
-        co_await turn->task->changed.wait();
+    while (!request->link && !request->task->over) {
+        co_await request->task->changed.wait();
     }
     co_return true;
 }
@@ -172,16 +184,18 @@ asio::awaitable<bool> PgPool::Impl::wait(std::shared_ptr<Turn> turn) {
 asio::awaitable<void> PgPool::Impl::work(std::shared_ptr<Slot> slot) {
     while (!closed_) {
         if (!slot->session.connected()) {
+            // Nobody else may know that its client may have another.
+            call_somebody();
             co_await connect(*slot);
-        } else if (queue_.empty()) {
+        } else if (queue_.ready(1) == 0) {
             co_await rest(slot);
         } else if (!slot->session.look()) {
             // Nothing is sent on a connection that is known to be dead: who waits gets another.
             call_somebody();
         } else {
-            const std::shared_ptr<Turn> turn = queue_.front();
-            queue_.pop_front();
-            co_await serve(*slot, turn);
+            const auto turn = queue_.take();
+            co_await serve(*slot, turn->item);
+            queue_.over(turn->key);
         }
     }
     slot->session.close();
@@ -222,19 +236,20 @@ asio::awaitable<void> PgPool::Impl::rest(const std::shared_ptr<Slot>& slot) {
     std::erase(resting_, slot.get());
 }
 
-asio::awaitable<void> PgPool::Impl::serve(Slot& slot, std::shared_ptr<Turn> turn) {
+asio::awaitable<void> PgPool::Impl::serve(Slot& slot, std::shared_ptr<PgRequest> request) {
     slot.busy = true;
-    turn->taken = true;
-    observer_->waited(seconds_since(turn->since));
-    if (turn->link) {
-        turn->link->wake = [session = &slot.session] { session->wake(); };
-        turn->task->changed.notify();
-        co_await serve_lease(slot.session, turn->link, [this](double seconds) { observer_->ran(seconds); });
+    request->taken = true;
+    observer_->waited(seconds_since(request->since));
+    if (request->link) {
+        request->link->wake = [session = &slot.session] { session->wake(); };
+        request->task->changed.notify();
+        co_await serve_lease(slot.session, request->link,
+                             [this](double seconds) { observer_->ran(seconds); });
     } else {
         const SteadyTime from = std::chrono::steady_clock::now();
-        PgOutcome outcome = co_await slot.session.run(turn->task->pipeline, true);
+        PgOutcome outcome = co_await slot.session.run(request->task->pipeline, true);
         observer_->ran(seconds_since(from));
-        turn->task->finish(std::move(outcome));
+        request->task->finish(std::move(outcome));
         co_await slot.session.tidy();
     }
     slot.busy = false;
@@ -253,25 +268,25 @@ PgPool::~PgPool() {
     }
 }
 
-asio::awaitable<PgOutcome> PgPool::run(std::vector<PgStatement> pipeline) {
+asio::awaitable<PgOutcome> PgPool::run(std::vector<PgStatement> pipeline, std::string key) {
     const auto impl = impl_;
-    auto turn = std::make_shared<Turn>(impl->executor());
-    turn->task->pipeline = std::move(pipeline);
-    const bool served = co_await impl->wait(turn);
+    auto request = std::make_shared<PgRequest>(impl->executor(), std::move(key));
+    request->task->pipeline = std::move(pipeline);
+    const bool served = co_await impl->wait(request);
     if (served) {
-        co_return std::move(turn->task->outcome);
+        co_return std::move(request->task->outcome);
     }
     co_return impl->refusal();
 }
 
-asio::awaitable<std::optional<PgPool::Lease>> PgPool::begin() {
+asio::awaitable<std::optional<PgPool::Lease>> PgPool::begin(std::string key) {
     const auto impl = impl_;
-    auto turn = std::make_shared<Turn>(impl->executor());
-    turn->link = std::make_shared<Lease::Link>(impl->executor());
+    auto request = std::make_shared<PgRequest>(impl->executor(), std::move(key));
+    request->link = std::make_shared<Lease::Link>(impl->executor());
     // Made before the wait: who is cancelled between being served and being told gives the connection back.
-    Lease lease(turn->link);
-    const bool served = co_await impl->wait(turn);
-    if (!served || turn->task->over) {
+    Lease lease(request->link);
+    const bool served = co_await impl->wait(request);
+    if (!served || request->task->over) {
         co_return std::nullopt;
     }
     co_return std::optional<Lease>(std::move(lease));

@@ -17,9 +17,9 @@ namespace sync_engine {
 
 struct PgPoolOptions {
     PgSettings connection;
-    std::size_t size = 10;           // connections at most
+    std::size_t size = 10;           // connections at most; of one client half of them, at least one
     double wait_seconds = 2;         // for a connection to become free, then overloaded
-    std::size_t max_waiting = 1000;  // who would be one more is overloaded at once
+    std::size_t max_waiting = 1000;  // who would be one more is overloaded at once; of one client half
 };
 
 // What the pool tells as it happens, for metrics.
@@ -47,9 +47,11 @@ struct PgPoolFigures {
 };
 
 // Connections to the database that are shared by whoever has something to ask: opened as they are needed, up
-// to `size`, kept, and made anew with growing pauses when they break. Who waits is served in the order of
-// coming. A coroutine that is cancelled while it waits loses its place, or the answer: its pipeline is read
-// to the end all the same. Everything on the one thread of the executor; must outlive no io_context.
+// to `size`, kept, and made anew with growing pauses when they break. Clients are told apart by a key, and
+// have at most half of the connections each, so that one whose requests are slow leaves some to others; who
+// waits is served in the order of coming among the same key's, keys in turn. The empty key is nobody's, and
+// may have all. A coroutine that is cancelled while it waits loses its place, or the answer: its pipeline is
+// read to the end all the same. Everything on the one thread of the executor; must outlive no io_context.
 class PgPool {
   public:
     // `log` and `observer` are borrowed. Connects once right away.
@@ -62,11 +64,11 @@ class PgPool {
 
     // One pipeline, one Sync: one implicit transaction, in which settings made by set_config(..., true) last.
     // Statements are prepared once a connection, by their text. No BEGIN or COMMIT among them.
-    boost::asio::awaitable<PgOutcome> run(std::vector<PgStatement> pipeline);
+    boost::asio::awaitable<PgOutcome> run(std::vector<PgStatement> pipeline, std::string key = "");
 
     class Lease;
     // A connection for a transaction of several round trips; nothing when none became free in time.
-    boost::asio::awaitable<std::optional<Lease>> begin();
+    boost::asio::awaitable<std::optional<Lease>> begin(std::string key = "");
 
     PgPoolFigures figures() const;
     const PgSettings& settings() const;

@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 
 #include "gateway/operations_endpoint.hpp"
 #include "gateway/service_metrics.hpp"
+#include "pg_server_support.hpp"
 
 namespace sync_engine {
 namespace {
@@ -18,6 +20,93 @@ TEST(Operations, AnExtensionThatIsNotOlderIsServed) {
     EXPECT_FALSE(is_served("0.2.0", ""));
     EXPECT_FALSE(is_served("0.2.0", "two"));
     EXPECT_FALSE(is_served("0.2.0", "0."));
+}
+
+class OperationsEndpointTest : public ::testing::Test {
+  protected:
+    OperationsEndpointTest() {
+        server_.answer([](std::string sql, PgFakeParams) -> boost::asio::awaitable<PgFakeAnswer> {
+            PgFakeAnswer answer;
+            if (sql.find("gateway_status") != std::string::npos) {
+                answer.rows = {{SYNC_ENGINE_VERSION, "t", "t"}};
+            } else if (sql.find("gateway_metrics") != std::string::npos) {
+                answer.rows = {{"# EOF\n"}};
+            } else {
+                answer.rows = {{"f"}};
+            }
+            co_return answer;
+        });
+    }
+
+    PgPool& pool() {
+        if (!pool_) {
+            PgPoolOptions options;
+            options.connection.url = server_.url();
+            options.size = 1;
+            options.wait_seconds = 0.05;
+            pool_ = std::make_unique<PgPool>(io_.get_executor(), *log_, options, &metrics_);
+        }
+        return *pool_;
+    }
+
+    HttpReply ask(HttpRequest request, OperationsOptions options = {}) {
+        if (!endpoint_) {
+            hub_ = std::make_unique<LiveHub>(io_.get_executor(), pool(), *log_, metrics_);
+            endpoint_ = std::make_unique<OperationsEndpoint>(pool(), *hub_, *log_, metrics_, registry_,
+                                                             std::move(options));
+        }
+        request.method = "GET";
+        return result_of_running(io_, endpoint_->handle(std::move(request)));
+    }
+
+    HttpReply ready() {
+        HttpRequest request;
+        request.path = "/readyz";
+        return ask(std::move(request));
+    }
+
+    bool has_overloaded() {
+        return open_metrics_text(registry_.Collect()).find("sync_gateway_database_overloads_total 0\n") ==
+               std::string::npos;
+    }
+
+    boost::asio::io_context io_{1};
+    PgFakeServer server_{io_};
+    SilentLog log_;
+    prometheus::Registry registry_;
+    ServiceMetrics metrics_{registry_};
+    std::unique_ptr<PgPool> pool_;
+    std::unique_ptr<LiveHub> hub_;
+    std::unique_ptr<OperationsEndpoint> endpoint_;
+};
+
+TEST_F(OperationsEndpointTest, IsReadyWhileAllConnectionsAreBusy) {
+    EXPECT_EQ(ready().body, "{\"status\":\"ready\"}\n");
+    auto lease = result_of_running(io_, pool().begin());
+    ASSERT_TRUE(lease);
+    EXPECT_TRUE(run_until(io_, [&] {
+        EXPECT_EQ(ready().status, 200U);
+        return has_overloaded();
+    }));
+    EXPECT_EQ(ready().body, "{\"status\":\"ready\"}\n");
+}
+
+TEST_F(OperationsEndpointTest, IsNotReadyBeforeItHasLookedAtTheDatabase) {
+    ASSERT_TRUE(run_until(io_, [&] { return pool().figures().connected == 1; }));
+    auto lease = result_of_running(io_, pool().begin());
+    ASSERT_TRUE(lease);
+    const HttpReply reply = ready();
+    EXPECT_EQ(reply.status, 503U);
+    EXPECT_NE(reply.body.find("the database has not been looked at yet"), std::string::npos) << reply.body;
+}
+
+TEST_F(OperationsEndpointTest, IsNotReadyWithAStandbyAndSaysSo) {
+    server_.parameters()["in_hot_standby"] = "on";
+    pool();
+    ASSERT_TRUE(run_until(io_, [&] { return server_.sessions() > 0 && server_.open_sessions() == 0; }));
+    const HttpReply reply = ready();
+    EXPECT_EQ(reply.status, 503U);
+    EXPECT_NE(reply.body.find("\"the server is a standby\""), std::string::npos) << reply.body;
 }
 
 TEST(Operations, MetricsAreWrittenAsOpenMetricsHasIt) {

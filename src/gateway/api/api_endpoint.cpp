@@ -176,7 +176,7 @@ asio::awaitable<std::optional<HttpReply>> ApiEndpoint::take_budget(const ApiOper
         // In a transaction of its own: a request that fails counts as well.
         std::vector<PgStatement> statements;
         statements.push_back(begin_request(operation, request, token, wanted, public_url_));
-        const PgOutcome outcome = co_await pool_.run(std::move(statements));
+        const PgOutcome outcome = co_await pool_.run(std::move(statements), token);
         if (!outcome.done()) {
             budgets_.forget(token);
             co_return refuse(outcome, operation, request);
@@ -222,7 +222,7 @@ asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_plain(const ApiOperation& o
                                                            const OperationRequest& read) {
     std::vector<PgStatement> statements = statements_.at(operation.id).bind(read);
     statements.insert(statements.begin(), begin_request(operation, request, token, 0, public_url_));
-    PgOutcome outcome = co_await pool_.run(std::move(statements));
+    PgOutcome outcome = co_await pool_.run(std::move(statements), token);
     if (!outcome.done()) {
         co_return outcome;
     }
@@ -235,7 +235,7 @@ asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_once(const ApiOperation& op
                                                           const std::string& token,
                                                           const OperationRequest& read,
                                                           const std::string& key) {
-    auto lease = co_await pool_.begin();
+    auto lease = co_await pool_.begin(token);
     if (!lease) {
         PgOutcome none;
         none.status = PgOutcome::Status::overloaded;
