@@ -222,8 +222,7 @@ DatabaseProblem of_error(const PgOutcome& outcome, NamedIn named) {
     if (state == "28000") {
         return {plain(401, "unauthenticated", outcome), {{"WWW-Authenticate", "Bearer"}}};
     }
-    // Rights that the gateway's own role lacks are nothing that the client could do something about.
-    if (state == "42501" && !outcome.message.starts_with("permission denied")) {
+    if (state == "42501" && is_refusal_of_client(outcome)) {
         return {plain(403, "forbidden", outcome), {}};
     }
     if (state == "P0002" && named == NamedIn::body) {
@@ -262,6 +261,13 @@ DatabaseProblem of_error(const PgOutcome& outcome, NamedIn named) {
 }
 
 }  // namespace
+
+bool is_refusal_of_client(const PgOutcome& outcome) {
+    // Rights that the gateway's own role lacks are nothing that the client could do something about.
+    return outcome.status == PgOutcome::Status::failed &&
+           (outcome.sqlstate == "28000" ||
+            (outcome.sqlstate == "42501" && !outcome.message.starts_with("permission denied")));
+}
 
 bool is_conflict_of_transactions(const PgOutcome& outcome) {
     return outcome.status == PgOutcome::Status::failed &&

@@ -29,6 +29,10 @@ DatabaseProblem database_problem(const PgOutcome& outcome, NamedIn named = Named
 HttpReply database_problem_reply(const PgOutcome& outcome, std::string_view request_id, Logger& log,
                                  NamedIn named = NamedIn::path);
 
+// Whether the database has refused what the client is or may do, by its token: 401 or 403. What the gateway's
+// own role may not do is no such refusal.
+bool is_refusal_of_client(const PgOutcome& outcome);
+
 // Whether a repetition may well succeed: two transactions were in each other's way.
 bool is_conflict_of_transactions(const PgOutcome& outcome);
 

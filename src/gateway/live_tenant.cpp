@@ -7,6 +7,8 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "gateway/database_problem.hpp"
+
 namespace sync_engine {
 
 namespace asio = boost::asio;
@@ -21,11 +23,6 @@ SteadyTime now() {
 
 double seconds_since(SteadyTime from) {
     return std::chrono::duration<double>(now() - from).count();
-}
-
-bool is_refusal(const PgOutcome& outcome) {
-    return outcome.status == PgOutcome::Status::failed &&
-           (outcome.sqlstate == "28000" || outcome.sqlstate == "42501");
 }
 
 }  // namespace
@@ -58,6 +55,17 @@ std::vector<std::shared_ptr<LiveStream>> LiveTenant::open_streams() const {
         }
     }
     return open;
+}
+
+// Without those who are yet to be told what they have missed: an event that came before it would take their
+// position past that, so that they missed it for good if they came back then.
+std::vector<std::shared_ptr<LiveStream>> LiveTenant::admitted_streams() const {
+    auto streams = open_streams();
+    std::erase_if(streams, [this](const auto& stream) {
+        return std::ranges::any_of(
+            newcomers_, [&](const Newcomer& newcomer) { return newcomer.stream.lock() == stream; });
+    });
+    return streams;
 }
 
 std::size_t LiveTenant::streams() const {
@@ -128,7 +136,7 @@ asio::awaitable<void> LiveTenant::check_tokens() {
     std::string token = next_token();
     while (!closed_ && !token.empty() && seconds_since(tokens_[token]) > times_.check_seconds) {
         const PgOutcome outcome = co_await check_live(pool_, token);
-        if (!outcome.done() && !is_refusal(outcome)) {
+        if (!outcome.done() && !is_refusal_of_client(outcome)) {
             co_return;
         }
         tokens_[token] = now();
@@ -140,7 +148,7 @@ asio::awaitable<void> LiveTenant::check_tokens() {
 
 // A token that is no good any more ends its streams. Anything else may pass.
 void LiveTenant::note_failure(const std::string& token, const PgOutcome& outcome) {
-    if (!is_refusal(outcome)) {
+    if (!is_refusal_of_client(outcome)) {
         return;
     }
     for (const auto& stream : open_streams()) {
@@ -167,7 +175,7 @@ asio::awaitable<LiveBatch> LiveTenant::read(std::string after) {
             watched_at_ = watch ? now() : watched_at_;
             co_return batch;
         }
-        if (!is_refusal(batch.outcome)) {
+        if (!is_refusal_of_client(batch.outcome)) {
             co_return batch;
         }
         note_failure(token, batch.outcome);
@@ -222,7 +230,7 @@ asio::awaitable<void> LiveTenant::advance() {
         if (!batch.outcome.done()) {
             co_return;
         }
-        const auto streams = open_streams();
+        const auto streams = admitted_streams();
         std::size_t told = 0;
         for (const LiveEvent& event : batch.events) {
             // A burst is no reason for a reset: who reads fast enough has his queue emptied between.
@@ -236,10 +244,7 @@ asio::awaitable<void> LiveTenant::advance() {
             position_ = event.position;
         }
         for (const auto& stream : streams) {
-            // What is yet to be told to a newcomer comes before.
-            const bool waits = std::ranges::any_of(
-                newcomers_, [&](const Newcomer& newcomer) { return newcomer.stream.lock() == stream; });
-            if (!waits && !batch.events.empty()) {
+            if (!batch.events.empty()) {
                 stream->reached(position_);
             }
         }

@@ -63,6 +63,7 @@ class LiveTenant {
     std::string next_token() const;
     void deliver(LiveStream& stream, const LiveEvent& event, const SharedText& text);
     std::vector<std::shared_ptr<LiveStream>> open_streams() const;
+    std::vector<std::shared_ptr<LiveStream>> admitted_streams() const;
 
     boost::asio::any_io_executor executor_;
     PgPool& pool_;
