@@ -1,6 +1,7 @@
 #include "gateway/client_address.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "connectors/ascii.hpp"
 
@@ -63,6 +64,14 @@ IpAddress client_address(const IpAddress& peer, const HttpRequest& request,
         }
     }
     return client;
+}
+
+bool hides_client(const IpAddress& peer, const HttpRequest& request, std::span<const AddressBlock> trusted) {
+    constexpr std::array<std::string_view, 6> names{
+        "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via"};
+    const bool forwarded =
+        std::ranges::any_of(names, [&](std::string_view name) { return request.header(name) != nullptr; });
+    return forwarded && (!is_trusted_proxy(peer, trusted) || request.header("x-forwarded-for") == nullptr);
 }
 
 bool came_securely(const IpAddress& peer, bool own_tls, const HttpRequest& request,

@@ -24,6 +24,10 @@ std::optional<IpAddress> forwarded_address(std::string_view entry);
 IpAddress client_address(const IpAddress& peer, const HttpRequest& request,
                          std::span<const AddressBlock> trusted);
 
+// Whether the request says of itself that it was forwarded, and client_address() cannot tell for whom: then
+// that is the address of a proxy, before which anybody may stand.
+bool hides_client(const IpAddress& peer, const HttpRequest& request, std::span<const AddressBlock> trusted);
+
 // Whether the client came by TLS: the connection's own, or what a trusted peer says.
 bool came_securely(const IpAddress& peer, bool own_tls, const HttpRequest& request,
                    std::span<const AddressBlock> trusted);

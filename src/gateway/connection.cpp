@@ -220,6 +220,7 @@ asio::awaitable<bool> Connection::receive() {
 void Connection::identify(HttpRequest& request) {
     const auto& trusted = tools_.options.trusted_proxies;
     request.client = ip_address_text(client_address(peer_, request, trusted));
+    request.hides_client = hides_client(peer_, request, trusted);
     request.secure = came_securely(peer_, transport_->is_tls(), request, trusted);
     const std::string* given = request.header("x-request-id");
     request.request_id = given != nullptr && is_request_id(*given) ? *given : tools_.ids.make();

@@ -89,8 +89,9 @@ OperationsEndpoint::OperationsEndpoint(PgPool& pool, const LiveHub& hub, Logger&
       log_(log),
       metrics_(metrics),
       registry_(registry),
-      options_(std::move(options)) {
-    if (options_.scrapers.empty()) {
+      options_(std::move(options)),
+      scrapers_by_default_(options_.scrapers.empty()) {
+    if (scrapers_by_default_) {
         options_.scrapers = private_addresses();
     }
 }
@@ -191,6 +192,10 @@ bool OperationsEndpoint::may_scrape(const HttpRequest& request) const {
         const std::string_view given = header == nullptr ? "" : bearer_token(*header);
         return given.size() == options_.metrics_token.size() &&
                CRYPTO_memcmp(given.data(), options_.metrics_token.data(), given.size()) == 0;
+    }
+    // A proxy on this host, which nobody has told us of, would make them everybody's.
+    if (scrapers_by_default_ && request.hides_client) {
+        return false;
     }
     const auto address = parse_ip_address(request.client);
     return address && std::ranges::any_of(options_.scrapers, [&](const AddressBlock& block) {

@@ -18,8 +18,9 @@
 namespace sync_engine {
 
 struct OperationsOptions {
-    std::string metrics_token;           // who has it may read /metrics, from anywhere; empty: by address
-    std::vector<AddressBlock> scrapers;  // who else may; empty: loopback and private addresses
+    std::string metrics_token;  // who has it may read /metrics, from anywhere; empty: by address
+    // Who else may; empty: loopback and private addresses, but not through a proxy that hides who asks.
+    std::vector<AddressBlock> scrapers;
 };
 
 // For who runs the gateway:
@@ -54,6 +55,7 @@ class OperationsEndpoint final : public Handler {
     ServiceMetrics& metrics_;
     const prometheus::Registry& registry_;
     OperationsOptions options_;
+    bool scrapers_by_default_;
     bool draining_ = false;
     // What was found lately, so that asking often costs the database nothing.
     std::vector<std::string> found_{std::string(kNotLookedYet)};

@@ -70,6 +70,23 @@ TEST(ClientAddress, SecureByTheNearestProxysWord) {
     EXPECT_TRUE(came_securely(address("10.0.0.1"), true, HttpRequest(), blocks({"10.0.0.0/8"})));
 }
 
+TEST(ClientAddress, IsHiddenBehindAProxyThatIsNotBelievedOrDoesNotSay) {
+    const auto hidden = [](std::string_view peer, std::initializer_list<const char*> names) {
+        HttpRequest request;
+        for (const char* name : names) {
+            request.headers.emplace_back(name, "203.0.113.7");
+        }
+        return hides_client(address(peer), request, blocks({"10.0.0.0/8"}));
+    };
+    EXPECT_FALSE(hidden("127.0.0.1", {"host", "user-agent"}));
+    EXPECT_TRUE(hidden("127.0.0.1", {"x-forwarded-for"}));
+    EXPECT_TRUE(hidden("127.0.0.1", {"forwarded"}));
+    EXPECT_TRUE(hidden("127.0.0.1", {"via"}));
+    EXPECT_FALSE(hidden("10.0.0.1", {"via", "x-forwarded-for"}));
+    EXPECT_TRUE(hidden("10.0.0.1", {"via", "forwarded"}));
+    EXPECT_FALSE(hidden("10.0.0.1", {"host"}));
+}
+
 TEST(ClientAddress, CountedByNetworkOfOneHost) {
     EXPECT_EQ(client_key(address("192.0.2.1")), "192.0.2.1");
     EXPECT_EQ(client_key(address("::ffff:192.0.2.1")), "192.0.2.1");

@@ -109,6 +109,25 @@ TEST_F(OperationsEndpointTest, IsNotReadyWithAStandbyAndSaysSo) {
     EXPECT_NE(reply.body.find("\"the server is a standby\""), std::string::npos) << reply.body;
 }
 
+TEST_F(OperationsEndpointTest, MetricsAreNotForWhoeverStandsBeforeAProxy) {
+    HttpRequest request;
+    request.path = "/metrics";
+    request.client = "127.0.0.1";
+    EXPECT_EQ(ask(request).status, 200U);
+    request.hides_client = true;
+    EXPECT_EQ(ask(request).status, 403U);
+}
+
+TEST_F(OperationsEndpointTest, MetricsMayBeForAProxyThatIsNamed) {
+    OperationsOptions options;
+    options.scrapers.push_back(parse_address_block("127.0.0.1").value());
+    HttpRequest request;
+    request.path = "/metrics";
+    request.client = "127.0.0.1";
+    request.hides_client = true;
+    EXPECT_EQ(ask(request, options).status, 200U);
+}
+
 TEST(Operations, MetricsAreWrittenAsOpenMetricsHasIt) {
     prometheus::Registry registry;
     auto& counted =
