@@ -4,13 +4,28 @@
 #include <utility>
 
 #include "gateway/problem.hpp"
+#include "gateway/url_decode.hpp"
 
 namespace sync_engine {
 
 namespace asio = boost::asio;
 
+namespace {
+
+// As the API's description reads paths: each segment decoded by itself.
+bool is_events(std::string_view path) {
+    constexpr std::string_view base = "/api/v2/";
+    if (!path.starts_with(base)) {
+        return false;
+    }
+    path.remove_prefix(base.size());
+    return path.find('/') == std::string_view::npos && url_decode(path, false) == "events";
+}
+
+}  // namespace
+
 Handler* GatewayHandler::handler_of(const std::string& path) const {
-    if (path == "/api/v2/events") {
+    if (is_events(path)) {
         return &events_;
     }
     if (path.starts_with("/api/")) {
