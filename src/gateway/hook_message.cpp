@@ -208,7 +208,9 @@ std::optional<std::string> delivery_id(std::string_view scheme, const HeaderList
         return first_of(headers, {"x-github-delivery"});
     }
     if (scheme == "standard") {
-        return first_of(headers, {"webhook-id", "svix-id"});
+        // The one that was signed: another could make a delivery pass for one that was there before, or for
+        // new.
+        return first_of(headers, {standard_header_prefix(headers) + "id"});
     }
     if (scheme != "secret") {
         return std::nullopt;

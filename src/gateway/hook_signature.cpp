@@ -109,7 +109,7 @@ bool lists(std::string_view signatures, std::string_view wanted) {
 
 HookVerdict verify_standard(const std::vector<std::string>& secrets, const HeaderList& headers,
                             std::string_view body, std::int64_t now) {
-    const std::string prefix = header_value(headers, "webhook-signature").empty() ? "svix-" : "webhook-";
+    const std::string prefix = standard_header_prefix(headers);
     const std::string_view signatures = header_value(headers, prefix + "signature");
     const std::string_view id = header_value(headers, prefix + "id");
     const auto at = seconds_of(header_value(headers, prefix + "timestamp"));
@@ -149,6 +149,10 @@ HookVerdict verify_secret(const std::vector<std::string>& secrets, const HeaderL
 }
 
 }  // namespace
+
+std::string standard_header_prefix(const HeaderList& headers) {
+    return header_value(headers, "webhook-signature").empty() ? "svix-" : "webhook-";
+}
 
 std::string_view header_value(const HeaderList& headers, std::string_view lower_case_name) noexcept {
     const auto found = std::find_if(headers.begin(), headers.end(),

@@ -31,6 +31,10 @@ inline constexpr std::int64_t kHookToleranceSeconds = 300;
 HookVerdict verify_hook(std::string_view scheme, const std::vector<std::string>& secrets,
                         const HeaderList& headers, std::string_view body, std::int64_t now);
 
+// Of the scheme standard: what the names of the headers begin with by which a message is verified, "webhook-"
+// or "svix-". The same headers under the other name are not signed.
+std::string standard_header_prefix(const HeaderList& headers);
+
 // What to tell the sender; empty for genuine.
 std::string_view verdict_text(HookVerdict verdict) noexcept;
 

@@ -96,8 +96,16 @@ TEST(HookMessage, DeliveriesAreToldApartByWhatTheSenderRepeats) {
         return read_hook_message(scheme, headers, "{}").delivery_id;
     };
     EXPECT_EQ(id("github", {{"x-github-delivery", "72d3162e"}}), "72d3162e");
-    EXPECT_EQ(id("standard", {{"webhook-id", "msg_1"}}), "msg_1");
-    EXPECT_EQ(id("standard", {{"svix-id", "msg_1"}}), "msg_1");
+    EXPECT_EQ(id("standard", {{"webhook-id", "msg_1"}, {"webhook-signature", "v1,a"}}), "msg_1");
+    EXPECT_EQ(id("standard", {{"svix-id", "msg_1"}, {"svix-signature", "v1,a"}}), "msg_1");
+    // Only what was signed counts.
+    EXPECT_EQ(id("standard", {{"webhook-id", "other"}, {"svix-id", "msg_1"}, {"svix-signature", "v1,a"}}),
+              "msg_1");
+    EXPECT_EQ(id("standard", {{"svix-id", "other"},
+                              {"webhook-id", "msg_1"},
+                              {"webhook-signature", "v1,a"},
+                              {"svix-signature", "v1,b"}}),
+              "msg_1");
     EXPECT_EQ(id("secret", {{"x-goog-message-number", "10"}, {"x-goog-channel-id", "c"}}), "c/10");
     EXPECT_EQ(id("secret", {{"ce-id", "7"}, {"ce-source", "/s"}}), "/s/7");
     EXPECT_EQ(id("secret", {{"x-request-id", "r"}, {"idempotency-key", "k"}}), "k");
