@@ -256,7 +256,9 @@ HttpReply Connection::outcome(Pending& pending, const std::string& request_id) {
             tools_.metrics.timed_out();
         }
         pending.stop.emit(asio::cancellation_type::terminal);
-        return problem_reply(timeout_problem(503, "the request took too long"), request_id);
+        HttpReply reply = problem_reply(timeout_problem(503, "the request took too long"), request_id);
+        reply.headers.emplace_back("Retry-After", "1");
+        return reply;
     }
     if (!pending.error) {
         return std::move(pending.reply);

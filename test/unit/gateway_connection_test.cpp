@@ -72,6 +72,7 @@ class GatewayConnectionTest : public ::testing::Test {
 TEST_F(GatewayConnectionTest, ARequestThatTakesTooLongMayBeRepeated) {
     const std::string text = answer("/never");
     EXPECT_TRUE(text.starts_with("HTTP/1.1 503 ")) << text;
+    EXPECT_NE(text.find("\r\nRetry-After: 1\r\n"), std::string::npos) << text;
 }
 
 TEST_F(GatewayConnectionTest, TheHandlerIsToldWhetherAProxyHidesTheClient) {
