@@ -1,49 +1,12 @@
 """Webhooks over the wire: who is believed, what becomes of what they bring, and what senders are told."""
 
-import base64
-import hashlib
-import hmac
 import json
 import time
 
 import pytest
+from harness.hook_sender import SIGNERS, post, sign_github, sign_slack
 from harness.proxy import Proxy
 from harness.waiting import wait_until
-
-
-def hexed(secret, content):
-    return hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()
-
-
-def sign_github(secret, body, delivery):
-    return {
-        "X-Hub-Signature-256": "sha256=" + hexed(secret, body),
-        "X-GitHub-Delivery": delivery,
-        "X-GitHub-Event": "push",
-    }
-
-
-def sign_slack(secret, body, delivery, at=None):
-    at = str(at or int(time.time()))
-    return {
-        "X-Slack-Request-Timestamp": at,
-        "X-Slack-Signature": "v0=" + hexed(secret, f"v0:{at}:".encode() + body),
-    }
-
-
-def sign_standard(secret, body, delivery):
-    at = str(int(time.time()))
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    digest = hmac.new(key, f"{delivery}.{at}.".encode() + body, hashlib.sha256).digest()
-    signature = "v1," + base64.b64encode(digest).decode()
-    return {"webhook-id": delivery, "webhook-timestamp": at, "webhook-signature": signature}
-
-
-def sign_secret(secret, body, delivery):
-    return {"X-Webhook-Secret": secret, "X-Delivery-Id": delivery}
-
-
-SIGNERS = {"github": sign_github, "slack": sign_slack, "standard": sign_standard, "secret": sign_secret}
 
 
 class Hook:
@@ -67,14 +30,8 @@ class Hook:
             *columns.values(),
         )
 
-    def post(self, headers, body=b"{}", path=None, content_type="application/json", method="POST"):
-        lines = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(body)), **headers}
-        if content_type:
-            lines["Content-Type"] = content_type
-        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        with self.gateway.connect() as client:
-            client.send(f"{method} {path or self.path} HTTP/1.1\r\n{head}\r\n".encode() + body)
-            return client.reply(method)
+    def post(self, headers, body=b"{}", path=None, **options):
+        return post(self.gateway, path or self.path, headers, body, **options)
 
     def send(self, body=b"{}", delivery="d1", secret=None, headers=None, **options):
         signed = SIGNERS[self.scheme](secret or self.secret, body, delivery)
