@@ -15,6 +15,7 @@ from harness.engine import Engine
 from harness.gateway import EchoServer
 from harness.server import Cluster, require_unprivileged
 from harness.service import Service
+from harness.steps import Session
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +100,11 @@ def shared_service(cluster, request, workspace):
     folder = workspace / f"{request.module.__name__}_service"
     folder.mkdir()
     yield from open_service(cluster, request, folder)
+
+
+@pytest.fixture(scope="module")
+def session(shared_service):
+    """One to its database."""
+    opened = Session(shared_service.db)
+    yield opened
+    opened.close()

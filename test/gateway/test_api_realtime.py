@@ -75,8 +75,8 @@ def seconds(count):
 
 
 @pytest.mark.parametrize("scheme", ["github", "standard"])
-def test_a_webhook_runs_the_realtime_schedule_with_its_payload(shared_service, api, scheme):
-    db, of = shared_service.db, connection(api)
+def test_a_webhook_runs_the_realtime_schedule_with_its_payload(session, api, scheme):
+    of = connection(api)
     planned = schedule(api, of, "realtime", name="push", config={"full": True})
     hook = Hook(api, of, scheme, schedule_id=planned["id"], name="pushes")
     job = hook.accepted({"ref": "refs/heads/main", "n": [1, None]})
@@ -85,12 +85,12 @@ def test_a_webhook_runs_the_realtime_schedule_with_its_payload(shared_service, a
     assert run["id"] == f"{of}-{job}" and run["schedule_id"] == planned["id"], run
     assert run["trigger_type"] == "realtime" and run["status"] == "queued", run
     assert api.get(f"/sync-schedules/{planned['id']}").json()["live_job"]["id"] == job
-    claimed = claim(db, of)
+    claimed = claim(session, of)
     (event,) = claimed["input"]["events"]
     assert event["payload"] == {"ref": "refs/heads/main", "n": [1, None]} and event["hook_id"] == hook.made["id"]
     assert claimed["input"]["full"] is True and claimed["input"]["events_dropped"] == 0
     assert live(api, of)["status"] == "running"
-    succeed(db, claimed, records=3)
+    succeed(session, claimed, records=3)
 
     ended = api.get(f"/executions/{run['id']}").json()
     assert ended["status"] == "succeeded" and ended["schedule_id"] == planned["id"], ended
@@ -99,22 +99,22 @@ def test_a_webhook_runs_the_realtime_schedule_with_its_payload(shared_service, a
     assert fire["execution"] == run["id"] and fire["status"] == "succeeded" and fire["records_processed"] == 3, fire
 
 
-def test_what_arrives_while_it_runs_is_one_more_run_and_one_more_row(shared_service, api):
-    db, of = shared_service.db, connection(api)
+def test_what_arrives_while_it_runs_is_one_more_run_and_one_more_row(session, api):
+    of = connection(api)
     planned = schedule(api, of, "realtime")
     hook = Hook(api, of, schedule_id=planned["id"])
     first = hook.accepted({"n": 0})
-    claimed = claim(db, of)
+    claimed = claim(session, of)
     for n in (1, 2):
         assert hook.accepted({"n": n}) == first
-    succeed(db, claimed)
-    following = claim(db, of)
+    succeed(session, claimed)
+    following = claim(session, of)
     assert [event["payload"] for event in following["input"]["events"]] == [{"n": 1}, {"n": 2}]
-    succeed(db, following)
+    succeed(session, following)
     fires = api.get(f"/sync-schedules/{planned['id']}/history").json()["items"]
     assert [fire["outcome"] for fire in fires] == ["triggered", "triggered"], fires
     assert [run["schedule_id"] for run in runs(api, of)] == [planned["id"]] * 2
-    assert claim(db, of) is None
+    assert claim(session, of) is None
 
 
 def test_what_a_hook_is_made_with_is_kept(api):
@@ -140,51 +140,51 @@ def test_a_hook_is_made_with_the_senders_secret(api, scheme):
     hook.accepted()
 
 
-def test_the_job_type_of_a_hook_is_that_of_its_runs(shared_service, api):
+def test_the_job_type_of_a_hook_is_that_of_its_runs(session, api):
     of = connection(api)
     hook = Hook(api, of, job_type="backfill")
     hook.accepted({"n": 1})
     assert live(api, of)["job_type"] == "backfill" and live(api, of)["schedule_id"] is None
-    claimed = claim(shared_service.db, of)
+    claimed = claim(session, of)
     assert claimed["job_type"] == "backfill" and claimed["priority"] == 10, claimed
 
 
-def test_of_a_hook_with_a_schedule_the_schedules_job_type_and_priority_count(shared_service, api):
-    db, of = shared_service.db, connection(api)
+def test_of_a_hook_with_a_schedule_the_schedules_job_type_and_priority_count(session, api):
+    of = connection(api)
     planned = schedule(api, of, "realtime", job_type="full", priority=70)
     hook = Hook(api, of, schedule_id=planned["id"], job_type="backfill")
     hook.accepted()
-    claimed = claim(db, of)
+    claimed = claim(session, of)
     assert claimed["job_type"] == "full" and claimed["priority"] == 70, claimed
-    succeed(db, claimed)
+    succeed(session, claimed)
     changed = api.patch(f"/sync-schedules/{planned['id']}", {"job_type": "delta", "priority": 80})
     assert changed.status == 200, changed
     hook.accepted()
-    claimed = claim(db, of)
+    claimed = claim(session, of)
     assert claimed["job_type"] == "delta" and claimed["priority"] == 80, claimed
 
 
-def test_a_debounced_run_begins_so_long_after_the_first_delivery(shared_service, api):
-    db, of = shared_service.db, connection(api)
+def test_a_debounced_run_begins_so_long_after_the_first_delivery(session, api):
+    of = connection(api)
     hook = Hook(api, of, debounce_seconds=600)
     hook.accepted({"n": 1})
     assert waits(api, of, hook) == seconds(600)
     hook.accepted({"n": 2})
     assert waits(api, of, hook) == seconds(600), "a later one does not put it off"
     due = time(live(api, of)["scheduled_at"])
-    assert claim(db, of, due - seconds(1)) is None
-    assert len(claim(db, of, due)["input"]["events"]) == 2
+    assert claim(session, of, due - seconds(1)) is None
+    assert len(claim(session, of, due)["input"]["events"]) == 2
 
 
-def test_a_debounced_run_that_is_triggered_by_hand_does_not_wait(shared_service, api):
+def test_a_debounced_run_that_is_triggered_by_hand_does_not_wait(session, api):
     of = connection(api)
     job = Hook(api, of, debounce_seconds=3600).accepted()
     triggered = api.post(f"/connections/{of}/trigger")
     assert triggered.status == 200 and triggered.json()["job_id"] == job, triggered
-    assert len(claim(shared_service.db, of)["input"]["events"]) == 1
+    assert len(claim(session, of)["input"]["events"]) == 1
 
 
-def test_a_changed_debounce_counts_from_the_next_delivery(shared_service, api):
+def test_a_changed_debounce_counts_from_the_next_delivery(session, api):
     of = connection(api)
     hook = Hook(api, of, name="x", debounce_seconds=3600)
     hook.accepted()
@@ -195,21 +195,21 @@ def test_a_changed_debounce_counts_from_the_next_delivery(shared_service, api):
     assert changed.json()["debounce_seconds"] == 0
     assert [changed.json()[name] for name in same] == [before.json()[name] for name in same]
     assert waits(api, of, hook) == seconds(3600)
-    assert claim(shared_service.db, of) is None
+    assert claim(session, of) is None
     hook.accepted()
-    assert len(claim(shared_service.db, of)["input"]["events"]) == 2
+    assert len(claim(session, of)["input"]["events"]) == 2
     for wrong in (-1, 3601, "5", None, 1.5):
         reply = api.patch(hook.place, {"debounce_seconds": wrong})
         assert reply.status == 422 and reply.json()["errors"][0]["pointer"] == "/debounce_seconds", (wrong, reply)
 
 
 @pytest.mark.parametrize("scheme", GIVEN)
-def test_the_senders_new_secret_counts_beside_the_old_one_for_the_overlap(shared_service, api, scheme):
+def test_the_senders_new_secret_counts_beside_the_old_one_for_the_overlap(session, api, scheme):
     hook = Hook(api, connection(api), scheme)
     assert hook.rotate(secret=GIVEN[scheme], overlap_seconds=3600) == GIVEN[scheme]
     for secret in (hook.secret, GIVEN[scheme]):
         assert hook.send(secret=secret).status == 202
-    (overlap,) = shared_service.db.row(
+    overlap = session.value(
         "SELECT o.expires_at - n.created_at FROM sync.hook_secrets o JOIN sync.hook_secrets n USING (hook_id)"
         " WHERE o.hook_id = %s AND n.expires_at IS NULL AND o.expires_at IS NOT NULL", hook.made["id"])
     assert overlap == seconds(3600)
@@ -248,7 +248,7 @@ def test_a_secret_that_cannot_be_one_changes_nothing(api):
     hook.accepted()
 
 
-def test_the_path_of_a_deleted_hook_is_unknown_and_what_it_accepted_runs(shared_service, api):
+def test_the_path_of_a_deleted_hook_is_unknown_and_what_it_accepted_runs(session, api):
     of = connection(api)
     hook, other = Hook(api, of), Hook(api, of)
     hook.accepted({"n": 1})
@@ -260,7 +260,7 @@ def test_the_path_of_a_deleted_hook_is_unknown_and_what_it_accepted_runs(shared_
     assert api.post(hook.place + "/rotate-secret").status == 404
     assert [item["id"] for item in api.pages("/hooks", connection_id=of)] == [other.made["id"]]
     other.accepted({"n": 2})
-    assert [event["payload"]["n"] for event in claim(shared_service.db, of)["input"]["events"]] == [1, 2]
+    assert [event["payload"]["n"] for event in claim(session, of)["input"]["events"]] == [1, 2]
 
 
 def test_a_hook_goes_with_its_schedule(api):

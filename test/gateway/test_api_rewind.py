@@ -17,12 +17,12 @@ def api(shared_service, request):
     return shared_service.client(request.node.name)
 
 
-def run(db, api, of, job_type="incremental", **end):
+def run(session, api, of, job_type="incremental", **end):
     """One run to its end; the id of its attempt and what it was claimed with."""
     triggered = api.post(f"/connections/{of}/trigger", {"job_type": job_type})
     assert triggered.status == 202, triggered
-    claimed = claim(db, of)
-    succeed(db, claimed, **end)
+    claimed = claim(session, of)
+    succeed(session, claimed, **end)
     (attempt,) = api.get(f"/executions/{triggered.json()['execution']}").json()["attempt_list"]
     return attempt, claimed
 
@@ -32,10 +32,10 @@ def cursor(api, of):
 
 
 @pytest.fixture
-def ran(shared_service, api):
+def ran(session, api):
     """A connection that has run three times, with 2, 3 and 4 records, and its attempts."""
     of = connection(api)
-    attempts = [run(shared_service.db, api, of, records=n + 2, cursor={"n": n})[0] for n in range(3)]
+    attempts = [run(session, api, of, records=n + 2, cursor={"n": n})[0] for n in range(3)]
     assert cursor(api, of) == {"n": 2}
     return of, attempts
 
@@ -62,7 +62,7 @@ def test_a_rewind_that_is_not_asked_for_in_earnest_only_tells_what_it_costs(api,
 
 
 @pytest.mark.parametrize(("back", "then", "records"), [(0, None, 9), (1, {"n": 0}, 7), (2, {"n": 1}, 4)])
-def test_the_next_run_reads_from_where_the_attempt_began(shared_service, api, ran, back, then, records):
+def test_the_next_run_reads_from_where_the_attempt_began(session, api, ran, back, then, records):
     of, attempts = ran
     told = rewind(api, of, attempts[back], dry_run=False)
     assert told.items() >= {"cursor_now": {"n": 2}, "cursor_then": then, "pages_again": 3 - back,
@@ -70,7 +70,7 @@ def test_the_next_run_reads_from_where_the_attempt_began(shared_service, api, ra
     assert cursor(api, of) == then
     (entry,) = api.get("/audit-log", action="connection.rewind").json()["items"]
     assert entry["object_id"] == str(of) and entry["after"] == {"execution_id": attempts[back]["id"]}, entry
-    _, claimed = run(shared_service.db, api, of, cursor={"n": 9})
+    _, claimed = run(session, api, of, cursor={"n": 9})
     assert claimed["cursor"] == then
     assert cursor(api, of) == {"n": 9}
 
@@ -83,14 +83,13 @@ def test_where_the_cursor_is_there_already_nothing_is_lost(api, ran):
     assert cursor(api, of) == {"n": 0}
 
 
-def test_what_cannot_be_rewound_is_refused_and_leaves_the_cursor(shared_service, api, ran):
-    db = shared_service.db
+def test_what_cannot_be_rewound_is_refused_and_leaves_the_cursor(session, api, ran):
     of, attempts = ran
     path = f"/connections/{of}/rewind"
-    full, _ = run(db, api, of, "full")
+    full, _ = run(session, api, of, "full")
     reply = api.post(path, {"execution_id": full["id"], "dry_run": False})
     assert reply.status == 409 and reply.problem() == "not_possible", reply
-    other, _ = run(db, api, connection(api), cursor={"of": "another"})
+    other, _ = run(session, api, connection(api), cursor={"of": "another"})
     for strange in (other["id"], 2**62):
         reply = api.post(path, {"execution_id": strange, "dry_run": False})
         assert reply.status in (404, 422) and reply.problem(), reply
@@ -98,12 +97,12 @@ def test_what_cannot_be_rewound_is_refused_and_leaves_the_cursor(shared_service,
         assert api.post(path, body).status == 422, body
     assert api.post(f"/connections/{2**62}/rewind", {"execution_id": attempts[0]["id"]}).status == 404
     api.post(f"/connections/{of}/trigger")
-    claimed = claim(db, of)
+    claimed = claim(session, of)
     reply = api.post(path, {"execution_id": attempts[0]["id"], "dry_run": False})
     assert reply.status == 409 and reply.problem() == "not_possible", reply
     assert rewind(api, of, attempts[0])["records_again"] == 9, "asking is possible"
     assert cursor(api, of) == {"n": 2}
-    succeed(db, claimed, cursor={"n": 3})
+    succeed(session, claimed, cursor={"n": 3})
     assert cursor(api, of) == {"n": 3}
 
 
@@ -144,7 +143,7 @@ def test_a_connection_is_paused_without_a_reason(api):
     assert shown["status"] == "paused" and shown["status_reason"] is None, shown
 
 
-def test_a_schedule_that_is_paused_until_a_time_runs_again_from_then_on(shared_service, api):
+def test_a_schedule_that_is_paused_until_a_time_runs_again_from_then_on(session, api):
     of = connection(api)
     made = schedule(api, of, at="02:00")
     path = f"/sync-schedules/{made['id']}"
@@ -161,10 +160,9 @@ def test_a_schedule_that_is_paused_until_a_time_runs_again_from_then_on(shared_s
     assert [item["runs"] for item in planned] == [False, False, False, True, True]
     assert [item["note"] for item in planned] == ["paused"] * 3 + [None] * 2
 
-    db = shared_service.db
-    db.run("SELECT sync.tick(%s)", again - MICROSECOND)
+    session.run("SELECT sync.tick(%s)", again - MICROSECOND)
     assert not api.get(path).json()["is_active"]
-    db.run("SELECT sync.tick(%s)", again + datetime.timedelta(minutes=1))
+    session.run("SELECT sync.tick(%s)", again + datetime.timedelta(minutes=1))
     shown = api.get(path).json()
     assert shown["is_active"] and shown["resume_at"] is None and shown["pause_reason"] is None, shown
     assert time(shown["next_run_at"]) == first + 3 * DAY
@@ -271,8 +269,8 @@ def test_a_preview_tells_what_the_clocks_do(api):
 
 # Why it did or did not run.
 
-def test_an_instant_is_explained_before_and_after_it(shared_service, api):
-    db, of = shared_service.db, connection(api)
+def test_an_instant_is_explained_before_and_after_it(session, api):
+    of = connection(api)
     made = schedule(api, of, at="02:00")
     path = f"/sync-schedules/{made['id']}"
     first = time(made["next_run_at"])
@@ -291,9 +289,9 @@ def test_an_instant_is_explained_before_and_after_it(shared_service, api):
 
     assert time(api.post(path + "/skip-next").json()["skipped"]) == first
     for at in (first, first + DAY):
-        db.run("SELECT sync.tick(%s)", at)
-    claimed = claim(db, of, first + DAY)
-    succeed(db, claimed, at=first + DAY)
+        session.run("SELECT sync.tick(%s)", at)
+    claimed = claim(session, of, first + DAY)
+    succeed(session, claimed, at=first + DAY)
     verdict, detail = explained(first)
     assert verdict == [("instant", "skipped_by_user")] and "skip_next" in detail, detail
     verdict, detail = explained(first + DAY)

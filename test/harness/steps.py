@@ -6,6 +6,27 @@ import json
 UTC = datetime.timezone.utc
 
 
+class Session:
+    """A database's shorthands over one connection: a new one for each statement would learn all functions anew."""
+
+    def __init__(self, database):
+        self.connection = database.connect()
+
+    def close(self):
+        self.connection.close()
+
+    def rows(self, sql, *params):
+        cursor = self.connection.execute(sql, params or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def value(self, sql, *params):
+        ((only,),) = self.rows(sql, *params)
+        return only
+
+    def run(self, sql, *params):
+        self.rows(sql, *params)
+
+
 def noop_provider(db):
     db.run("INSERT INTO sync.providers (slug, connector) VALUES ('noop', 'noop') ON CONFLICT DO NOTHING")
 
@@ -33,14 +54,11 @@ def time(text):
 def claim(db, of, at=None):
     """The run of that connection which is due, as an executor gets it, or None. Those of others are given back."""
     at = at or datetime.datetime.now(UTC)
-    mine = None
-    for (job,) in db.rows("SELECT to_jsonb(j) FROM sync.claim_jobs('by hand', 100, %s) j", at):
-        if job["connection_id"] == of:
-            mine = job
-        else:
-            db.run("SELECT sync.release_jobs('by hand', ARRAY[%s]::bigint[], ARRAY[%s]::uuid[], %s)",
-                   job["job_id"], job["claim_token"], at)
-    return mine
+    claimed = [row[0] for row in db.rows("SELECT to_jsonb(j) FROM sync.claim_jobs('by hand', 100, %s) j", at)]
+    others = [job for job in claimed if job["connection_id"] != of]
+    db.run("SELECT sync.release_jobs('by hand', %s::bigint[], %s::uuid[], %s)",
+           *([job[name] for job in others] for name in ("job_id", "claim_token")), at)
+    return next((job for job in claimed if job["connection_id"] == of), None)
 
 
 def succeed(db, job, records=1, cursor=None, at=None):
