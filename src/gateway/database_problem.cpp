@@ -88,7 +88,7 @@ std::string_view field_of_constraint(std::string_view constraint) {
 }
 
 // The messages that do not begin with the name of what they are about, and where that is in a body.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 17> kBeginnings{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 18> kBeginnings{{
     {"invalid cron expression", "cron_expression"},
     {"time zone ", "timezone"},
     {"the schedule \"", "cron_expression"},
@@ -97,6 +97,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 17> kBeginni
     {"at and days ", "at"},
     {"an hourly schedule has no days", "at"},
     {"connection ", "connection_id"},
+    {"range lower bound ", "from"},
     {"schedule ", "schedule_id"},
     {"unknown scheme", "scheme"},
     {"the secret ", "secret"},

@@ -34,7 +34,9 @@ Handler* GatewayHandler::handler_of(const std::string& path) const {
     if (path.starts_with("/hooks/")) {
         return &hooks_;
     }
-    return path == "/healthz" || path == "/readyz" || path == "/metrics" ? &operations_ : nullptr;
+    const bool is_operation =
+        path == "/healthz" || path == "/readyz" || path == "/health" || path == "/metrics";
+    return is_operation ? &operations_ : nullptr;
 }
 
 asio::awaitable<HttpReply> GatewayHandler::handle(HttpRequest request) {

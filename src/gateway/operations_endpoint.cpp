@@ -111,7 +111,13 @@ asio::awaitable<HttpReply> OperationsEndpoint::handle(HttpRequest request) {
     if (request.path == "/readyz") {
         co_return co_await readiness();
     }
-    co_return co_await metrics(request);
+    if (!may_scrape(request)) {
+        co_return not_for_everybody(request);
+    }
+    if (request.path == "/health") {
+        co_return co_await health();
+    }
+    co_return co_await metrics();
 }
 
 asio::awaitable<HttpReply> OperationsEndpoint::readiness() {
@@ -203,18 +209,38 @@ bool OperationsEndpoint::may_scrape(const HttpRequest& request) const {
            });
 }
 
-asio::awaitable<HttpReply> OperationsEndpoint::metrics(const HttpRequest& request) {
-    if (!may_scrape(request)) {
-        Problem problem;
-        problem.status = options_.metrics_token.empty() ? 403 : 401;
-        problem.code = options_.metrics_token.empty() ? "forbidden" : "unauthenticated";
-        problem.detail = "metrics are not for everybody";
-        HttpReply reply = problem_reply(problem, request.request_id);
-        if (problem.status == 401) {
-            reply.headers.emplace_back("WWW-Authenticate", "Bearer");
-        }
-        co_return reply;
+HttpReply OperationsEndpoint::not_for_everybody(const HttpRequest& request) const {
+    Problem problem;
+    problem.status = options_.metrics_token.empty() ? 403 : 401;
+    problem.code = options_.metrics_token.empty() ? "forbidden" : "unauthenticated";
+    problem.detail = "this is not for everybody";
+    HttpReply reply = problem_reply(problem, request.request_id);
+    if (problem.status == 401) {
+        reply.headers.emplace_back("WWW-Authenticate", "Bearer");
     }
+    return reply;
+}
+
+asio::awaitable<HttpReply> OperationsEndpoint::health() {
+    if (std::chrono::steady_clock::now() >= health_until_) {
+        const PgOutcome outcome =
+            co_await pool_.run(statement("SELECT verdict, body FROM sync.gateway_health()"));
+        if (outcome.done()) {
+            const Row row = only_row(outcome.result(), 2);
+            health_ =
+                text_reply(row.text(0) == "critical" ? 503 : 200, "application/json", row.text(1) + "\n");
+        } else {
+            std::string body =
+                R"({"verdict":"critical","checks":[{"check":"database","verdict":"critical","detail":)";
+            append_json_string(body, fault_of_status(outcome));
+            health_ = text_reply(503, "application/json", body + ",\"remedy\":null}]}\n");
+        }
+        health_until_ = seconds_from_now(kFoundSeconds);
+    }
+    co_return health_;
+}
+
+asio::awaitable<HttpReply> OperationsEndpoint::metrics() {
     // Ends with "# EOF"; without it the gateway's own are told all the same.
     const PgOutcome outcome = co_await pool_.run(statement("SELECT sync.gateway_metrics()"));
     const std::string of_database = outcome.done() ? only_row(outcome.result(), 1).text(0) : "# EOF\n";

@@ -26,8 +26,9 @@ struct OperationsOptions {
 // For who runs the gateway:
 //   /healthz  the process answers
 //   /readyz   it may be sent requests: the database answers, is of a version that this gateway works with,
-//   keeps
-//             tenants apart, and shows this gateway no row before a token has named a tenant
+//             keeps tenants apart, and shows this gateway no row before a token has named a tenant
+//   /health   how the engine in the database is: what sync.health() finds; for whom /metrics are, 503 where
+//             something is critical. Not for load balancers: that no run is started is no fault of a gateway's
 //   /metrics  the gateway's metrics and the database's, in OpenMetrics text; nothing in them names a tenant
 class OperationsEndpoint final : public Handler {
   public:
@@ -46,8 +47,10 @@ class OperationsEndpoint final : public Handler {
     boost::asio::awaitable<HttpReply> readiness();
     boost::asio::awaitable<std::vector<std::string>> faults();
     std::vector<std::string> faults_when_busy() const;
-    boost::asio::awaitable<HttpReply> metrics(const HttpRequest& request);
+    boost::asio::awaitable<HttpReply> health();
+    boost::asio::awaitable<HttpReply> metrics();
     bool may_scrape(const HttpRequest& request) const;
+    HttpReply not_for_everybody(const HttpRequest& request) const;
 
     PgPool& pool_;
     const LiveHub& hub_;
@@ -60,6 +63,8 @@ class OperationsEndpoint final : public Handler {
     // What was found lately, so that asking often costs the database nothing.
     std::vector<std::string> found_{std::string(kNotLookedYet)};
     SteadyTime found_until_{};
+    HttpReply health_;
+    SteadyTime health_until_{};
 };
 
 // Whether a gateway of one version works with an extension of another: the same, or a later one of the same

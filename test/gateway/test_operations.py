@@ -46,6 +46,36 @@ def test_lives_and_is_ready(service):
     assert gateway.get("/elsewhere").problem() == "not_found"
 
 
+def test_how_the_engine_is_is_told(service):
+    """Health Checks: scheduler service health, whatever the gateway itself is able to do."""
+    service.db.configure(background_ticks="off")
+    service.db.run("SELECT sync.tick()")
+    gateway = service.gateways[0]
+    # The worker's housekeeping makes the tables of the day first.
+    well = wait_until(lambda: (reply := gateway.get("/health")).status == 200 and reply.json(), "all to be well")
+    told = {check["check"]: check["verdict"] for check in well["checks"]}
+    assert told["engine"] == told["last tick"] == "ok" and told["worker"] == "info", well
+    # Nobody ticks: what is due is not started, which the gateway can do nothing about.
+    service.db.run("UPDATE sync.engine_clock SET last_tick_at = now() - interval '1 hour'")
+    late = wait_until(lambda: (reply := gateway.get("/health")).status == 503 and reply.json(), "it to be told")
+    (check,) = [check for check in late["checks"] if check["check"] == "last tick"]
+    assert late["verdict"] == check["verdict"] == "critical" and check["detail"] and check["remedy"], late
+    assert ready(gateway) == [] and gateway.get("/healthz").status == 200
+
+
+def test_how_the_engine_is_is_told_without_a_database(service, cluster):
+    proxy = Proxy(cluster.port)
+    try:
+        gateway = service.gateway(url=service.url(proxy.port))
+        assert gateway.get("/health").status in (200, 503)
+        proxy.refuse(True)
+        proxy.cut()
+        wait_until(lambda: [check["check"] for check in gateway.get("/health").json()["checks"]] == ["database"],
+                   "it to be told")
+    finally:
+        proxy.close()
+
+
 def test_who_would_see_all_tenants_is_not_ready(service, cluster):
     superuser = service.gateway(url=f"postgresql://postgres@127.0.0.1:{cluster.port}/{service.db.name}")
     (reason,) = ready(superuser)
