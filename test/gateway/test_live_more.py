@@ -1,4 +1,4 @@
-"""Streams beyond one gateway: going on at another one, who listens to the database, and incidents as they come and go."""
+"""Streams: going on at another gateway, who listens to the database, incidents as they come and go."""
 
 import json
 
