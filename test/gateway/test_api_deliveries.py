@@ -20,25 +20,26 @@ SENT_AT_ONCE = datetime.timedelta(minutes=5)
 class Mailbox:
     """Two settings of a tenant, and a message of each for every hour since some hours ago."""
 
-    def __init__(self, service, tenant):
-        self.db, self.tenant = service.db, tenant
+    def __init__(self, service, session, tenant):
+        self.db, self.tenant = session, tenant
         self.api = service.client(tenant)
         self.begun = datetime.datetime.now(UTC).replace(microsecond=0) - datetime.timedelta(hours=HOURS + 1)
         notices = Notices(service.engine, None)
+        notices.db = session
         connections = [notices.connection(f"{tenant} {n}", tenant=tenant) for n in range(2)]
         self.settings = [
             notices.email(f"{n}@{tenant}.example", tenant=tenant, connection_id=of, as_of=self.begun)
             for n, of in enumerate(connections)
         ]
         # In one transaction: the server's housekeeping makes messages, too, but of now.
-        with self.db.connect() as session, session.transaction():
+        with session.connection.transaction():
             for hour, outcome in enumerate(OUTCOMES):
                 for of in connections:
-                    session.execute(ATTEMPT.format(connection=of, at=f"'{self.at(hour)}'::timestamptz", end=SUCCEEDS))
-                while session.execute("SELECT sync.run_notifications(%s)", [self.at(hour)]).fetchone()[0]:
+                    session.run(ATTEMPT.format(connection=of, at=f"'{self.at(hour)}'::timestamptz", end=SUCCEEDS))
+                while session.value("SELECT sync.run_notifications(%s)", self.at(hour)):
                     pass
                 if outcome:
-                    self.end(outcome, self.claim(self.at(hour), session), self.at(hour), session)
+                    self.end(outcome, self.claim(self.at(hour)), self.at(hour))
         # {(setting, hour): the delivery's id}
         self.messages = {
             (setting, self.hour(made)): delivery
@@ -56,32 +57,24 @@ class Mailbox:
 
     def restore(self):
         """What waits is what has waited in the beginning."""
-        with self.db.connect() as session, session.transaction():
-            session.execute("DELETE FROM sync.message_queue WHERE tenant_id = %s AND message_id <> ALL (%s)",
-                            [self.tenant, list(self.waiting)])
-            for delivery, due in self.waiting.items():
-                session.execute("UPDATE sync.message_queue SET due_at = %s WHERE message_id = %s", [due, delivery])
+        self.db.run("DELETE FROM sync.message_queue WHERE tenant_id = %s AND message_id <> ALL (%s)",
+                    self.tenant, list(self.waiting))
+        for delivery, due in self.waiting.items():
+            self.db.run("UPDATE sync.message_queue SET due_at = %s WHERE message_id = %s", due, delivery)
 
-    def claim(self, at=None, session=None):
+    def claim(self, at=None):
         """This tenant's deliveries that are due, as an executor gets them. Those of others are given back."""
-        if session is None:
-            with self.db.connect() as session:
-                return self.claim(at, session)
         at = at or datetime.datetime.now(UTC)
-        claimed = [row[0] for row in session.execute(CLAIM, [at]).fetchall()]
+        claimed = [row[0] for row in self.db.rows(CLAIM, at)]
         others = [row for row in claimed if row["tenant_id"] != self.tenant]
-        session.execute(RELEASE, [[row[name] for row in others] for name in ("delivery_id", "claim_token")] + [at])
+        self.db.run(RELEASE, *([row[name] for row in others] for name in ("delivery_id", "claim_token")), at)
         return [row for row in claimed if row["tenant_id"] == self.tenant]
 
-    def end(self, outcome, claimed=None, at=None, session=None):
-        if session is None:
-            with self.db.connect() as session:
-                return self.end(outcome, claimed, at, session)
-        claimed = self.claim(at, session) if claimed is None else claimed
+    def end(self, outcome, claimed=None, at=None):
+        claimed = self.claim(at) if claimed is None else claimed
         results = [{"delivery_id": row["delivery_id"], "claim_token": row["claim_token"], "outcome": outcome}
                    for row in claimed]
-        session.execute("SELECT sync.complete_deliveries(%s, %s)",
-                        [json.dumps(results), at or datetime.datetime.now(UTC)])
+        self.db.run("SELECT sync.complete_deliveries(%s, %s)", json.dumps(results), at or datetime.datetime.now(UTC))
 
     def due(self):
         """{delivery: since when it may be sent} of what is queued and not sent yet."""
@@ -107,15 +100,15 @@ class Mailbox:
 
 
 @pytest.fixture
-def box(shared_service):
+def box(shared_service, session):
     """Of a tenant of its own, for a test that sends."""
     box.count = getattr(box, "count", 0) + 1
-    return Mailbox(shared_service, f"tenant-{box.count}")
+    return Mailbox(shared_service, session, f"tenant-{box.count}")
 
 
 @pytest.fixture(scope="module")
-def everybodys(shared_service):
-    return Mailbox(shared_service, "shared")
+def everybodys(shared_service, session):
+    return Mailbox(shared_service, session, "shared")
 
 
 @pytest.fixture
