@@ -92,8 +92,8 @@ def test_what_cannot_be_rewound_is_refused_and_leaves_the_cursor(session, api, r
     other, _ = run(session, api, connection(api), cursor={"of": "another"})
     for strange in (other["id"], 2**62):
         reply = api.post(path, {"execution_id": strange, "dry_run": False})
-        assert reply.status in (404, 422) and reply.problem(), reply
-    for body in ({}, {"execution_id": "1"}, {"execution_id": attempts[0]["id"], "dry_run": "no"}):
+        assert reply.status == 404 and reply.problem() == "not_found", reply
+    for body in ({}, {"execution_id": "1"}, {"execution_id": 0}, {"execution_id": attempts[0]["id"], "dry_run": "no"}):
         assert api.post(path, body).status == 422, body
     assert api.post(f"/connections/{2**62}/rewind", {"execution_id": attempts[0]["id"]}).status == 404
     api.post(f"/connections/{of}/trigger")
@@ -104,6 +104,12 @@ def test_what_cannot_be_rewound_is_refused_and_leaves_the_cursor(session, api, r
     assert cursor(api, of) == {"n": 2}
     succeed(session, claimed, cursor={"n": 3})
     assert cursor(api, of) == {"n": 3}
+
+
+def test_an_attempt_beyond_all_ids_is_told_with_its_pointer(api, ran):
+    reply = api.post(f"/connections/{ran[0]}/rewind", {"execution_id": 2**63})
+    assert reply.status == 422 and reply.problem() == "invalid", reply
+    assert [error["pointer"] for error in reply.json().get("errors", [])] == ["/execution_id"], reply
 
 
 # Pausing.
@@ -135,6 +141,23 @@ def test_a_paused_connection_says_why_until_it_is_resumed(api):
     assert api.post(path + "/trigger").status == 202
     for call in ("pause", "resume"):
         assert api.post(f"/connections/{2**62}/{call}").status == 404, call
+
+
+@pytest.mark.parametrize("stopped", ["connection", "provider"])
+@pytest.mark.parametrize("has_schedule", [False, True])
+def test_the_preview_of_a_connection_that_is_stopped_says_that_nothing_runs(session, api, stopped, has_schedule):
+    slug = f"provider {stopped} {has_schedule}"
+    session.run("INSERT INTO sync.providers (slug, connector) VALUES (%s, 'noop')", slug)
+    of = connection(api, provider_slug=slug)
+    if has_schedule:
+        schedule(api, of)
+    path = f"/connections/{of}/preview"
+    assert api.get(path).json()["items"][0]["runs"]
+    if stopped == "connection":
+        api.post(f"/connections/{of}/pause")
+    else:
+        session.run("SELECT sync.pause_provider(%s)", slug)
+    assert not any(item["runs"] for item in api.get(path).json()["items"])
 
 
 def test_a_connection_is_paused_without_a_reason(api):
