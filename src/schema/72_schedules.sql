@@ -359,21 +359,23 @@ AS $$
 DECLARE
     s sync.sync_schedules := sync._schedule(schedule_id);
     st sync.schedule_state;
+    stopped text := (SELECT CASE WHEN c.status <> 'active' THEN 'connection ' || c.status WHEN p.status <> 'active' THEN 'provider ' || p.status END
+                     FROM sync.connections c JOIN sync.providers p ON p.slug = c.provider_slug WHERE c.id = s.connection_id);
 BEGIN
     IF s.cron_expression IS NULL THEN
         RETURN;
     END IF;
     SELECT x.* INTO st FROM sync.schedule_state x WHERE x.schedule_id = s.id;
     RETURN QUERY
-    SELECT p.run_at, p.local_time, p.runs AND p.run_at <> ALL (st.skips) AND (s.is_active OR p.run_at >= s.resume_at) IS TRUE,
+    SELECT p.run_at, p.local_time, stopped IS NULL AND p.runs AND p.run_at <> ALL (st.skips) AND (s.is_active OR p.run_at >= s.resume_at) IS TRUE,
            concat_ws('; ', p.note, CASE WHEN p.run_at = ANY (st.skips) THEN 'skipped: skip_next was called' END,
-                     CASE WHEN NOT s.is_active AND (p.run_at < s.resume_at) IS NOT FALSE THEN 'paused' END)
+                     CASE WHEN NOT s.is_active AND (p.run_at < s.resume_at) IS NOT FALSE THEN 'paused' END, stopped)
     FROM sync._preview(s.cron_expression, s.timezone, s.dst_gap, s.dst_fold, count, GREATEST(after, s.starts_at - interval '1 microsecond')) p
     WHERE (p.run_at <= s.ends_at) IS NOT FALSE;
 END
 $$;
 COMMENT ON FUNCTION sync.preview_schedule(bigint, int, timestamptz) IS
-    'The next instants that a schedule plans, in UTC and by its wall clock; runs is false where it is paused then, the instant is skipped or does not exist';
+    'The next instants that a schedule plans, in UTC and by its wall clock; runs is false where it is paused then, its connection or provider is not active, the instant is skipped or does not exist';
 
 CREATE FUNCTION sync.schedule_history(schedule_id bigint, before bigint DEFAULT NULL, max_rows int DEFAULT 50, outcomes text[] DEFAULT NULL,
     OUT fire_id bigint, OUT outcome text, OUT first_planned_at timestamptz, OUT last_planned_at timestamptz, OUT planned_count bigint,

@@ -79,6 +79,23 @@ def test_another_secret_is_refused(shared_service, scheme):
     assert "secret" not in line or hook.secret not in json.dumps(line)
 
 
+def test_what_is_too_large_for_an_input_starts_a_run_all_the_same(shared_service):
+    body = json.dumps({"text": "x" * 1_500_000}).encode()
+    refused = Hook(shared_service).send(body)
+    assert refused.status == 413 and refused.problem() == "body_too_large", refused
+    hook = Hook(shared_service, gateway=shared_service.gateway("--max-body-bytes", "26214400"))
+    assert hook.send(body).status == 202
+    assert hook.payloads() == [None] and hook.job()["input"]["events_dropped"] == 1
+
+
+def test_its_address_is_told_where_the_gateway_knows_its_own(shared_service):
+    public = shared_service.gateway("--public-url", "https://sync.example/base/")
+    asked = {"connection_id": Hook(shared_service).connection, "scheme": "secret"}
+    made = shared_service.client(gateway=public).post("/hooks", asked).json()
+    assert made["url"] == "https://sync.example/base" + made["path"]
+    assert shared_service.client().post("/hooks", asked).json()["url"] is None
+
+
 def test_another_body_or_an_old_one_is_refused(shared_service):
     hook = Hook(shared_service, "slack")
     assert hook.post(sign_slack(hook.secret, b'{"a": 1}', ""), b'{"a": 2}').status == 401
