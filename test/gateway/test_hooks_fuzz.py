@@ -254,7 +254,7 @@ def test_fuzz(service):
 def fuzz(session, gateway, dice, seed):
     hooks = [Hook(session, number, scheme) for number, scheme in enumerate(SIGNERS)]
     statuses, running = {}, []
-    rounds = 5000 if os.environ.get("FULL") == "1" else 2000
+    rounds = 5000 if os.environ.get("FULL") == "1" else 1000
     for number in range(rounds):
         if number % 100 == 0:
             # What arrives goes into a run that waits, or waits for one that runs; no input has room for all.
