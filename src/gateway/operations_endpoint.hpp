@@ -28,7 +28,8 @@ struct OperationsOptions {
 //   /readyz   it may be sent requests: the database answers, is of a version that this gateway works with,
 //             keeps tenants apart, and shows this gateway no row before a token has named a tenant
 //   /health   how the engine in the database is: what sync.health() finds; for whom /metrics are, 503 where
-//             something is critical. Not for load balancers: that no run is started is no fault of a gateway's
+//             something is critical. Not for load balancers: that no run is started is no fault of a
+//             gateway's
 //   /metrics  the gateway's metrics and the database's, in OpenMetrics text; nothing in them names a tenant
 class OperationsEndpoint final : public Handler {
   public:

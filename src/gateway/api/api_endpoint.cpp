@@ -238,7 +238,7 @@ asio::awaitable<ApiEndpoint::Tried> ApiEndpoint::try_once(const ApiOperation& op
     auto lease = co_await pool_.begin(token);
     if (!lease) {
         PgOutcome none;
-        none.status = PgOutcome::Status::overloaded;
+        none.status = pool_.figures().connected > 0 ? PgOutcome::Status::overloaded : PgOutcome::Status::lost;
         co_return none;
     }
     std::vector<PgStatement> statements;
