@@ -133,8 +133,7 @@ def incident_is(connection, resolved):
 
 def test_an_incident_is_told_when_it_opens_and_when_it_is_over(service):
     notices = Notices(service.engine, None)
-    of, other = notices.connection(), notices.connection("Other")
-    api = service.client()
+    of, api = notices.connection(), service.client()
     with Stream(service.gateways[0], api.token, kinds="notification") as stream:
         notices.fails(of, "the API said no", detail={"status": 404})
         *_, (_, data) = stream.until(incident_is(of, resolved=False))
@@ -151,9 +150,10 @@ def test_an_incident_is_told_when_it_opens_and_when_it_is_over(service):
         assert data["incident"]["opened_at"] == incident["opened_at"], data
         assert api.get("/incidents", open=True).json()["items"] == []
 
-        notices.fails(other)
-        *_, (_, data) = stream.until(incident_is(other, resolved=False))
-        assert data["incident"]["id"] != incident["id"]
+        # Of a connection with several incidents the last one is told.
+        notices.fails(of, "and again")
+        *_, (_, data) = stream.until(incident_is(of, resolved=False))
+        assert data["incident"]["id"] > incident["id"] and data["incident"]["error"]["message"] == "and again", data
 
 
 def test_an_incident_is_told_to_those_of_its_connection_and_tenant_alone(service):
