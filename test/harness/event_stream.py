@@ -1,7 +1,10 @@
 """Streams of server-sent events, read as they come."""
 
 import json
+import time
 import urllib.parse
+
+from .waiting import PATIENCE
 
 END = "end"
 
@@ -41,8 +44,10 @@ class Stream:
 
     def next(self):
         """The next event: its kind and data."""
+        # What keeps a quiet stream alive is no answer.
+        deadline = time.monotonic() + PATIENCE
         while "event" not in (block := self.read()):
-            pass
+            assert time.monotonic() < deadline, "no event comes"
         return block["event"], json.loads(block["data"])
 
     def until(self, wanted):
