@@ -260,6 +260,7 @@ suite_cron-parser() {
 }
 
 suite_tap() {
+    [ "$FULL" = 0 ] || export SYNC_ENGINE_CONTENDED_CLAIMS=200000 SYNC_ENGINE_CONTENDED_LANDINGS=6000
     limited env PG_CONFIG="$pg_config" SYNC_EXECUTOR="$tree/build/sync-executor" PROVE_FLAGS="-v --timer" \
         test/tap/run.sh
 }

@@ -161,11 +161,14 @@ def test_work_that_arrives_wakes_an_idle_executor(engine):
 
 def test_wake_ups_in_quick_succession_leave_nothing_behind(engine):
     engine.provider("noop", connector="noop", config={"noop": {"cursor": True}})
-    connections = [engine.connection("noop") for _ in range(300)]
     running = engine.executor("--poll-seconds", "3600").ready()
     running.wait_for("connected to the database", connection="wake-up")
-    for connection in connections:
-        engine.trigger(connection)
+    with engine.db.connect() as session:
+        connections = session.execute(
+            "INSERT INTO sync.connections (tenant_id, provider_slug, external_id)"
+            " SELECT 'acme', 'noop', n::text FROM generate_series(1, 300) n RETURNING id").fetchall()
+        for (connection,) in connections:
+            session.execute("SELECT sync.trigger(%s)", (connection,))
     engine.wait_idle()
     statuses = engine.db.rows("SELECT status, count(*) FROM sync.sync_executions GROUP BY 1")
     assert statuses == [("succeeded", 300)]
