@@ -1,7 +1,7 @@
 -- Webhooks: what an accepted delivery promises. It is never lost, it reaches the input of exactly one run, and it moves no cursor.
 \ir include/setup.psql
 \ir include/hooks.psql
-SELECT plan(143);
+SELECT plan(144);
 
 -- Making hooks
 SELECT connection('a', '{"cursor": {"page": 7}}', at('07:00')), hook('a', 'a');
@@ -267,6 +267,11 @@ SET LOCAL sync_engine.hook_dedupe_hours = 72;
 SELECT housekeep(at('00:01') + interval '4 days');
 SELECT is((SELECT string_agg(p.name, ',' ORDER BY p.name) FROM sync.partitions p WHERE p.parent = 'hook_deliveries'),
           'hook_deliveries_20260305,hook_deliveries_20260306', 'housekeeping drops days that are over and makes tomorrow''s');
+
+-- How many
+SELECT connection('many');
+SELECT count(sync.create_hook(conn('many'), 'github')) FROM generate_series(1, 100);
+SELECT throws_ok($$SELECT sync.create_hook(conn('many'), 'github')$$, '53400', 'connection ' || conn('many') || ' has 100 hooks already', 'a hundred at most');
 
 SELECT * FROM finish();
 ROLLBACK;
