@@ -79,7 +79,7 @@ def test_a_second_signal_ends_it_at_once(engine):
     began = time.monotonic()
     started.signal(signal.SIGTERM)
     assert started.wait() == 128 + signal.SIGTERM
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
     # Its successor takes over.
     engine.executor().ready()
     engine.wait_status(job)
@@ -99,7 +99,7 @@ def test_an_idle_executor_stops_at_once(engine):
     started = engine.executor("--drain-seconds", "600").ready()
     began = time.monotonic()
     assert started.stop() == 0
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
 
 
 def test_it_stops_without_a_database(engine, proxy):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from harness.steps import connection, noop_provider
+
 
 def tenant_of(request):
     return request.node.name
@@ -9,14 +11,8 @@ def tenant_of(request):
 
 @pytest.fixture
 def api(shared_service, request):
-    shared_service.db.run("INSERT INTO sync.providers (slug, connector) VALUES ('noop', 'noop') ON CONFLICT DO NOTHING")
+    noop_provider(shared_service.db)
     return shared_service.client(tenant_of(request))
-
-
-def connection(api, **members):
-    made = api.post("/connections", {"provider_slug": "noop", **members})
-    assert made.status == 201, made
-    return made.json()["id"]
 
 
 def statuses(api):

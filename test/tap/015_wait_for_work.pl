@@ -101,7 +101,7 @@ finishes($session, 'it can be cancelled');
 $writer->quit;
 $started = time;
 $node->stop('fast');
-cmp_ok(time - $started, '<', 10, 'nor does it hold up a fast shutdown');
+cmp_ok(time - $started, '<', 2, 'nor does it hold up a fast shutdown');
 $session->{run}->finish;
 
 done_testing();

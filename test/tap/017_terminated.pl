@@ -16,7 +16,7 @@ my $position = log_position($node);
 my $started = time;
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 $pid = wait_for_other_worker($node, 'd', $pid);
-cmp_ok(time - $started, '<', 10, 'a worker that was terminated is back soon');
+cmp_ok(time - $started, '<', 4, 'a worker that was terminated is back soon');
 like(log_since($node, $position), qr/scheduler for database "d" stopped cleanly/, 'it had stopped cleanly');
 
 my $launcher = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sync_engine launcher'";

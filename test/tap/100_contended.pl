@@ -2,7 +2,7 @@
 # heartbeats that fail jobs as lost, cancellations, pauses, an application's inserts and housekeeping beside them, across
 # midnight. engine.md section 5: the loser of a race skips and never errors, the unique index is "the backstop that no test
 # ever sees fire".
-# SYNC_ENGINE_CONTENDED_CLAIMS (50000) sets the size, SYNC_ENGINE_CONTENDED_CLIENTS (8) the sessions.
+# SYNC_ENGINE_CONTENDED_CLAIMS (100000) sets the size, SYNC_ENGINE_CONTENDED_CLIENTS (8) the sessions.
 use strict;
 use warnings;
 
@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use SyncTest;
 
-my $wanted = $ENV{SYNC_ENGINE_CONTENDED_CLAIMS} // 50_000;
+my $wanted = $ENV{SYNC_ENGINE_CONTENDED_CLAIMS} // 100_000;
 my $clients = $ENV{SYNC_ENGINE_CONTENDED_CLIENTS} // 8;
 my $connections = 3000;
 my $mean_batch = 30;

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "gateway/api/api_reply.hpp"
+#include "gateway/api/kept_body.hpp"
 #include "gateway/api/request_hash.hpp"
 #include "gateway/bearer_token.hpp"
-#include "gateway/api/kept_body.hpp"
 #include "gateway/database_problem.hpp"
 
 namespace sync_engine {
@@ -22,7 +22,6 @@ namespace asio = boost::asio;
 constexpr int kMaxTries = 3;
 constexpr std::size_t kMaxToken = 200;
 constexpr std::string_view kOpenApi = "getOpenApi";
-constexpr std::string_view kStream = "streamEvents";
 
 std::int64_t unix_now() {
     return std::chrono::duration_cast<std::chrono::seconds>(
@@ -100,7 +99,7 @@ ApiEndpoint::ApiEndpoint(PgPool& pool, Logger& log, std::string public_url)
     for (const ApiOperation& operation : document_.operations()) {
         const bool known = statements_.contains(operation.id);
         used += known ? 1 : 0;
-        if (!known && operation.id != kOpenApi && operation.id != kStream) {
+        if (!known && operation.id != kOpenApi && operation.id != "streamEvents") {
             throw std::runtime_error("operation " + operation.id +
                                      " of the API's description has no statements");
         }
@@ -122,8 +121,7 @@ HttpReply ApiEndpoint::refuse(const PgOutcome& outcome, const ApiOperation& oper
 
 asio::awaitable<HttpReply> ApiEndpoint::handle(HttpRequest request) {
     const ApiRoute route = document_.find(request.method, request.path);
-    // A stream is not served here: its path has come in an odd spelling.
-    if (route.operation == nullptr || route.operation->id == kStream) {
+    if (route.operation == nullptr) {
         HttpReply reply = refuse(
             route.allow.empty() ? Problem{404, "not_found", "There is no such path", request.path, "", ""}
                                 : Problem{405, "method_not_allowed", "The path does not take that method",

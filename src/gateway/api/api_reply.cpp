@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "gateway/api/request_hash.hpp"
 #include "process/json_string.hpp"
@@ -58,7 +59,7 @@ HttpReply object_reply(const PGresult* result, unsigned status, const HttpReques
     if (const auto location = column(result, "location")) {
         reply.headers.emplace_back("Location", *location);
     }
-    const std::string body = column(result, "body").value_or("null");
+    std::string body = column(result, "body").value_or("null");
     if (const auto version = column(result, "version")) {
         // If-Match looks at what is configured, the part before the dot; If-None-Match at the whole answer.
         const std::string tag = '"' + *version + '.' + sha256_hex(body).substr(0, kDigestSize) + '"';
@@ -72,7 +73,7 @@ HttpReply object_reply(const PGresult* result, unsigned status, const HttpReques
     }
     if (reply.status != 204) {
         reply.headers.emplace_back("Content-Type", kJson);
-        reply.body = body;
+        reply.body = std::move(body);
     }
     return reply;
 }
